@@ -1,0 +1,109 @@
+"""What a node is to the rest of the harness: commands, files, links, frames. Nothing of Open vSwitch."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class NodeError(RuntimeError):
+    """A node could not do what was asked; the message says what was under way."""
+
+
+class NodeLost(NodeError):
+    """The node's channel closed, or it did not answer within its bound."""
+
+
+class CommandFailed(NodeError):
+    """A command in a node ended with a non-zero exit status."""
+
+    def __init__(self, done: Completed) -> None:
+        self.done = done
+        said = (done.stderr.strip() or done.stdout.strip() or "(it printed nothing)")[-4000:]
+        super().__init__(f"{done.node}: `{shlex.join(done.argv)}` exited {done.status}: {said}")
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that has ended. ``duration`` is in seconds."""
+
+    node: str
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+    duration: float
+    host: str | None = None
+
+    def check(self) -> Completed:
+        """Return self, or raise :class:`CommandFailed` when the exit status is not 0."""
+        if self.status != 0:
+            raise CommandFailed(self)
+        return self
+
+
+class Pending(Protocol):
+    """An answer that is on its way."""
+
+    def result(self, timeout: float | None = None) -> Any: ...
+
+
+class Node(Protocol):
+    """A sandbox with its own network stack, files and processes.
+
+    Every call is one message to the node's agent. A method ending in ``_soon`` does not
+    wait: it returns a :class:`Pending`, so that many nodes work at the same time.
+    """
+
+    name: str
+
+    @property
+    def commands(self) -> Sequence[Completed]:
+        """Every command that was run in this node so far, in order of completion."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | bytes = b"",
+        timeout: float = 30.0,
+        host: str | None = None,
+        env: dict[str, str] | None = None,
+        check: bool = True,
+    ) -> Completed:
+        """Run ``argv`` (never through a shell) and wait; ``host`` names a network namespace of
+        :meth:`add_host`. Raise :class:`CommandFailed` on a non-zero status when ``check``,
+        :class:`NodeLost` when the node is gone or ``timeout`` (seconds) passed: the command is
+        then killed and the message says what it had printed."""
+
+    def run_soon(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | bytes = b"",
+        timeout: float = 30.0,
+        host: str | None = None,
+        env: dict[str, str] | None = None,
+    ) -> Pending:
+        """Like :meth:`run`, not waiting; the result is a :class:`Completed`, never checked."""
+
+    def read_file(self, path: str) -> bytes:
+        """The content of a file. Raise :class:`NodeError` naming the path and errno."""
+
+    def read_files(self, paths: Sequence[str]) -> list[bytes | None]:
+        """Several files in one message; None where one could not be read."""
+
+    def write_file(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
+        """Write a file whole."""
+
+    def json_rpc(self, path: str, method: str, params: list[Any], timeout: float = 10.0) -> Any:
+        """One JSON-RPC 1.0 request over the unix socket at ``path`` in the node (the agent keeps
+        the connection). Return its ``result``; raise :class:`NodeError` with its ``error``."""
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back once when the node has ended."""
+
+    def close(self) -> None:
+        """End the node and everything in it. Idempotent."""
