@@ -1,0 +1,1018 @@
+"""The agent: runs inside a node and serves one stream. Standard library only, Python 3.9 and later.
+
+It knows four things: run a command, read and write a file (a unix socket that speaks JSON-RPC is
+one), make and move network interfaces, and send and capture frames. It knows nothing of Open
+vSwitch. It ends, and as the first process of its PID namespace takes everything in the node with
+it, when its stream ends.
+
+The stream carries messages both ways: two big-endian 32-bit lengths (of the whole body, and of the
+JSON at its start), the JSON, then raw bytes (the *blob*). A request has an ``id`` and an ``op``;
+its answer has the same ``id`` and ``ok`` or ``error``. Captured blocks come as messages with an
+``event``. Everything is done in one thread: many commands, streams and captures are under way at
+once because none of them is waited for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import heapq
+import json
+import mmap
+import os
+import select
+import selectors
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+import zlib
+
+# Imported for their effect: once the root file system has changed, no module can be loaded.
+import encodings.ascii  # noqa: F401
+import encodings.latin_1  # noqa: F401
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HEADER = struct.Struct("!II")
+MESSAGE_LIMIT = 1 << 30
+OUTPUT_LIMIT = 16 << 20
+UNSENT_LIMIT = 256 << 20
+
+CLONE_NEWNET = 0x40000000
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(result: int, what: str) -> int:
+    """Raise OSError naming ``what`` when a libc call returned a negative result."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+# --------------------------------------------------------------------------- rtnetlink (rtnetlink(7))
+
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR = 16, 17, 19, 20
+NLM_REQUEST, NLM_ACK, NLM_EXCL, NLM_CREATE = 0x1, 0x4, 0x200, 0x400
+NLMSG_ERROR = 2
+IFF_UP = 1
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
+IFLA_NET_NS_PID, IFLA_NET_NS_FD = 19, 28
+IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
+VETH_INFO_PEER = 1
+IFLA_BR_GROUP_FWD_MASK, IFLA_BR_MCAST_SNOOPING = 9, 23
+SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK = 270, 11, 10
+NLM_F_ACK_TLVS, NLM_F_CAPPED = 0x200, 0x100
+NLMSGERR_ATTR_MSG = 1
+LINKS_AT_ONCE = 64
+"""Messages per netlink datagram: their acknowledgements must fit in the receive buffer."""
+
+
+def attribute(kind: int, data: bytes) -> bytes:
+    """One netlink attribute, padded."""
+    return struct.pack("=HH", len(data) + 4, kind) + data + bytes(-len(data) % 4)
+
+
+def text(name: str) -> bytes:
+    """A zero-terminated string."""
+    return name.encode() + b"\0"
+
+
+def mac_bytes(mac: str) -> bytes:
+    """The six bytes of a MAC address in colon notation."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def link_message(
+    name: str,
+    *,
+    mac: str | None = None,
+    mtu: int | None = None,
+    up: bool | None = None,
+    more: bytes = b"",
+) -> bytes:
+    """An ifinfomsg with the attributes that every kind of link has."""
+    change = 0 if up is None else IFF_UP
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, IFF_UP if up else 0, change)
+    body += attribute(IFLA_IFNAME, text(name))
+    if mac is not None:
+        body += attribute(IFLA_ADDRESS, mac_bytes(mac))
+    if mtu is not None:
+        body += attribute(IFLA_MTU, struct.pack("=I", mtu))
+    return body + more
+
+
+def link_info(kind: bytes, data: bytes) -> bytes:
+    """What kind of link, and that kind's own settings."""
+    return attribute(
+        IFLA_LINKINFO, attribute(IFLA_INFO_KIND, kind) + attribute(IFLA_INFO_DATA, data)
+    )
+
+
+class Netlink:
+    """An rtnetlink socket in the network namespace it was made in."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self.socket.bind((0, 0))
+        self.socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self.socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        self.sequence = 0
+
+    def request(self, messages: list[tuple[int, int, bytes, str]]) -> None:
+        """Carry out ``(type, flags, body, what)`` in order; raise OSError for the first refused."""
+        for start in range(0, len(messages), LINKS_AT_ONCE):
+            self._request(messages[start : start + LINKS_AT_ONCE])
+
+    def _request(self, messages: list[tuple[int, int, bytes, str]]) -> None:
+        packet = bytearray()
+        first = self.sequence + 1
+        for kind, flags, body, _what in messages:
+            self.sequence += 1
+            length = 16 + len(body)
+            packet += struct.pack(
+                "=IHHII", length, kind, flags | NLM_REQUEST | NLM_ACK, self.sequence, 0
+            )
+            packet += body + bytes(-length % 4)
+        self.socket.send(packet)
+        failure: OSError | None = None
+        waiting = len(messages)
+        while waiting:
+            for number, sequence, said in self._errors(self.socket.recv(1 << 16)):
+                waiting -= 1
+                if number and failure is None:
+                    what = messages[sequence - first][3]
+                    reason = said or os.strerror(-number)
+                    failure = OSError(-number, f"{what}: {reason}")
+        if failure is not None:
+            raise failure
+
+    @staticmethod
+    def _errors(data: bytes) -> list[tuple[int, int, str]]:
+        found = []
+        offset = 0
+        while offset < len(data):
+            length, kind, flags, sequence, _pid = struct.unpack_from("=IHHII", data, offset)
+            if kind == NLMSG_ERROR:
+                (number,) = struct.unpack_from("=i", data, offset + 16)
+                said = ""
+                if flags & NLM_F_ACK_TLVS and flags & NLM_F_CAPPED:
+                    said = Netlink._message(data[offset + 36 : offset + length])
+                found.append((number, sequence, said))
+            offset += (length + 3) & ~3
+        return found
+
+    @staticmethod
+    def _message(attributes: bytes) -> str:
+        while len(attributes) >= 4:
+            length, kind = struct.unpack_from("=HH", attributes)
+            if kind == NLMSGERR_ATTR_MSG:
+                return attributes[4:length].rstrip(b"\0").decode(errors="replace")
+            attributes = attributes[(length + 3) & ~3 :]
+        return ""
+
+
+# ------------------------------------------------------------------------ frames (packet(7), AF_PACKET)
+
+SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 263, 5, 6, 10
+PACKET_IGNORE_OUTGOING = 23
+TPACKET_V3 = 2
+ETH_P_ALL = 3
+SO_ATTACH_FILTER = 26
+RETIRE_AFTER = 1
+"""Milliseconds after which the kernel hands over a block that is not full."""
+
+# Classic BPF: accept only what this machine sends out of the interface.
+#   ld [pkttype]; jeq #PACKET_OUTGOING, accept, drop; ret #-1; ret #0   (linux/filter.h)
+ONLY_OUTGOING = struct.pack(
+    "=HBBIHBBIHBBIHBBI",
+    *(0x28, 0, 0, 0xFFFFF000 + 4),
+    *(0x15, 0, 1, 4),
+    *(0x06, 0, 0, 0xFFFFFFFF),
+    *(0x06, 0, 0, 0),
+)
+
+
+class Capture:
+    """A TPACKET_V3 ring on one interface. Each block that the kernel retires is copied out whole."""
+
+    def __init__(self, interface: str, direction: str, blocks: int, block_size: int) -> None:
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self.packets = self.drops = self.read = 0
+        self.next = 0
+        self.blocks, self.block_size = blocks, block_size
+        self.socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
+        if direction == "in":
+            self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        elif direction == "out":
+            program = ctypes.create_string_buffer(ONLY_OUTGOING)
+            self.socket.setsockopt(
+                socket.SOL_SOCKET,
+                SO_ATTACH_FILTER,
+                struct.pack("HxxxxxxP", 4, ctypes.addressof(program)),
+            )
+        frame_size = 2048
+        ring = struct.pack(
+            "IIIIIII",
+            *(block_size, blocks, frame_size, block_size * blocks // frame_size),
+            *(RETIRE_AFTER, 0, 0),
+        )
+        self.socket.setsockopt(SOL_PACKET, PACKET_RX_RING, ring)
+        self.ring = mmap.mmap(self.socket.fileno(), block_size * blocks)
+        # The protocol is given last: nothing is captured before the ring and filter are in place.
+        self.socket.bind((interface, ETH_P_ALL))
+
+    def take(self) -> list[bytes]:
+        """The retired blocks, oldest first, given back to the kernel."""
+        taken = []
+        for _ in range(self.blocks):
+            start = self.next * self.block_size
+            status, packets, _first, length = struct.unpack_from("=IIII", self.ring, start + 8)
+            if not status & 1:
+                break
+            taken.append(self.ring[start : start + length])
+            self.read += packets
+            struct.pack_into("=I", self.ring, start + 8, 0)
+            self.next = (self.next + 1) % self.blocks
+        return taken
+
+    def count(self) -> None:
+        """Add up the kernel's counters, which it clears when they are read."""
+        data = self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)
+        packets, drops, _freezes = struct.unpack("III", data)
+        self.packets += packets
+        self.drops += drops
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame that the kernel has counted has been read or was dropped."""
+        return self.read >= self.packets - self.drops
+
+    def close(self) -> None:
+        self.ring.close()
+        self.socket.close()
+
+
+class _IoVec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _MsgHdr(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("namelen", ctypes.c_uint32),
+        ("iov", ctypes.c_void_p),
+        ("iovlen", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("controllen", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _MMsgHdr(ctypes.Structure):
+    _fields_ = (("header", _MsgHdr), ("length", ctypes.c_uint))
+
+
+class Sender:
+    """Sends frames with sendmmsg(2), up to :attr:`AT_ONCE` in one call."""
+
+    AT_ONCE = 256
+
+    def __init__(self) -> None:
+        self.vectors = (_IoVec * self.AT_ONCE)()
+        self.headers = (_MMsgHdr * self.AT_ONCE)()
+        base = ctypes.addressof(self.vectors)
+        size = ctypes.sizeof(_IoVec)
+        for number, message in enumerate(self.headers):
+            message.header.iov = base + number * size
+            message.header.iovlen = 1
+        self.words = memoryview(self.vectors).cast("B").cast("Q")
+
+    def send(self, port: socket.socket, buffer: bytearray, lengths: list[int]) -> int:
+        """Send back-to-back frames of ``lengths`` from ``buffer``; return how many went out.
+
+        Fewer than asked means that the next one was refused; its error is raised when it is
+        the first. The kernel took every frame that is counted.
+        """
+        address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        done = 0
+        position = address
+        while done < len(lengths):
+            some = lengths[done : done + self.AT_ONCE]
+            words = self.words
+            for number, length in enumerate(some):
+                words[2 * number] = position
+                words[2 * number + 1] = length
+                position += length
+            sent = 0
+            while sent < len(some):
+                first = ctypes.byref(self.headers, sent * ctypes.sizeof(_MMsgHdr))
+                result = libc.sendmmsg(port.fileno(), first, len(some) - sent, 0)
+                if result < 0:
+                    number = ctypes.get_errno()
+                    if number == errno.EINTR:
+                        continue
+                    if done + sent:
+                        return done + sent
+                    raise OSError(number, os.strerror(number))
+                sent += result
+            done += len(some)
+        return done
+
+
+IDENTITY = struct.Struct("!IIH")
+
+
+class Stream:
+    """Frames made from one template, each with its own sequence number, sent at a steady rate."""
+
+    def __init__(self, port: socket.socket, frame: bytes, spec: dict) -> None:
+        self.port = port
+        self.length = len(frame)
+        self.offset = spec["sequence_offset"]
+        self.seed = spec["digest_seed"]
+        self.sum = spec["fixed_sum"]
+        self.rate = spec.get("rate")
+        self.count = spec.get("count")
+        self.sent = spec.get("first", 0)
+        self.first = self.sent
+        self.buffer = bytearray(frame * Sender.AT_ONCE)
+        self.lengths = [self.length] * Sender.AT_ONCE
+        self.started = time.monotonic()
+        self.marks: list[int] = []
+        self.error: str | None = None
+
+    def due(self, now: float) -> int:
+        """How many frames should go out now."""
+        wanted = Sender.AT_ONCE
+        if self.rate is not None:
+            wanted = int((now - self.started) * self.rate) + 1 - (self.sent - self.first)
+        if self.count is not None:
+            wanted = min(wanted, self.count - (self.sent - self.first))
+        return max(0, min(wanted, Sender.AT_ONCE))
+
+    def next_time(self) -> float:
+        """When the next frame is due, on the monotonic clock."""
+        if self.rate is None:
+            return 0.0
+        return self.started + (self.sent - self.first) / self.rate
+
+    @property
+    def finished(self) -> bool:
+        return self.error is not None or (
+            self.count is not None and self.sent - self.first >= self.count
+        )
+
+    def fill(self, count: int) -> None:
+        """Patch sequence numbers, digests and the sum-keeping word into the next frames."""
+        put, crc, buffer, seed = IDENTITY.pack_into, zlib.crc32, self.buffer, self.seed
+        position, fixed = self.offset, self.sum
+        for sequence in range(self.sent, self.sent + count):
+            digest = crc(sequence.to_bytes(4, "big"), seed)
+            put(buffer, position, sequence, digest, -(fixed + sequence + digest) % 0xFFFF)
+            position += self.length
+
+    def push(self, sender: Sender, count: int) -> None:
+        """Send ``count`` frames, noting when."""
+        self.fill(count)
+        now = time.time_ns()
+        try:
+            done = sender.send(self.port, self.buffer, self.lengths[:count])
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return
+            self.error = f"after {self.sent - self.first} frames: {error.strerror}"
+            return
+        self.marks += (self.sent, now)
+        self.sent += done
+
+
+# ------------------------------------------------------------------------------------ JSON-RPC sockets
+
+
+class JsonRpc:
+    """A unix socket that speaks JSON-RPC 1.0: requests go out, answers are matched by their id."""
+
+    def __init__(self, path: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(5)
+        self.socket.connect(path)
+        self.buffer = ""
+        self.decoder = json.JSONDecoder()
+        self.waiting: dict[int, object] = {}
+        self.number = 0
+
+    def ask(self, method: str, params: list, answer_to: object) -> int:
+        """Send a request; ``answer_to`` is handed back with its answer."""
+        self.number += 1
+        self.waiting[self.number] = answer_to
+        self._send({"id": self.number, "method": method, "params": params})
+        return self.number
+
+    def _send(self, message: dict) -> None:
+        self.socket.sendall(json.dumps(message).encode())
+
+    def receive(self) -> list[tuple[object, dict]]:
+        """The answers that are complete. Raise ConnectionError at the end of the stream."""
+        data = self.socket.recv(1 << 18)
+        if not data:
+            raise ConnectionError("the socket was closed by the other side")
+        self.buffer += data.decode("utf-8", "surrogateescape")
+        found = []
+        while True:
+            self.buffer = self.buffer.lstrip()
+            try:
+                message, end = self.decoder.raw_decode(self.buffer)
+            except ValueError:
+                return found
+            self.buffer = self.buffer[end:]
+            if message.get("method") == "echo":
+                # ovsdb-server asks whether we are there, and hangs up on who does not answer.
+                self._send({"id": message["id"], "result": message["params"], "error": None})
+            elif message.get("id") in self.waiting:
+                found.append((self.waiting.pop(message["id"]), message))
+
+
+# ------------------------------------------------------------------------------------------- commands
+
+
+class Command:
+    """A command under way. Its output goes to memory files, so that nothing can block on a pipe."""
+
+    def __init__(self, request: int, argv: list[str], env: dict[str, str] | None, stdin: bytes) -> None:
+        self.request = request
+        self.timed_out = False
+        self.files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+        if stdin:
+            os.write(self.files[0], stdin) == len(stdin) or self._write_rest(stdin)
+            os.lseek(self.files[0], 0, os.SEEK_SET)
+        self.started = time.monotonic()
+        environment = dict(os.environ)
+        environment.update(env or {})
+        try:
+            self.pid = os.posix_spawnp(
+                argv[0],
+                argv,
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, n) for n, fd in enumerate(self.files)],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ),
+            )
+        except OSError:
+            self.close()
+            raise
+
+    def _write_rest(self, stdin: bytes) -> None:
+        os.lseek(self.files[0], 0, os.SEEK_SET)
+        rest = memoryview(stdin)
+        while rest:
+            rest = rest[os.write(self.files[0], rest) :]
+
+    def output(self) -> tuple[bytes, bytes]:
+        """What the command wrote to its standard output and error so far."""
+        return tuple(self._content(fd) for fd in self.files[1:])  # type: ignore[return-value]
+
+    @staticmethod
+    def _content(fd: int) -> bytes:
+        size = os.fstat(fd).st_size
+        return os.pread(fd, min(size, OUTPUT_LIMIT), max(0, size - OUTPUT_LIMIT))
+
+    def close(self) -> None:
+        for fd in self.files:
+            os.close(fd)
+
+
+# ---------------------------------------------------------------------------------------------- agent
+
+
+class Inside:
+    """Within this context the thread is in another network namespace."""
+
+    def __init__(self, home: int, there: int | None) -> None:
+        self.home, self.there = home, there
+
+    def __enter__(self) -> None:
+        if self.there is not None:
+            check(libc.setns(self.there, CLONE_NEWNET), "setns")
+
+    def __exit__(self, *_: object) -> None:
+        if self.there is not None:
+            check(libc.setns(self.home, CLONE_NEWNET), "setns back")
+
+
+class Agent:
+    """Serves one stream until it ends."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        channel.setblocking(False)
+        self.inbox = bytearray()
+        self.outbox: list[memoryview] = []
+        self.unsent = 0
+        self.selector = selectors.DefaultSelector()
+        self.home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.spaces: dict[str, int] = {}
+        self.netlinks: dict[str | None, Netlink] = {}
+        self.commands: dict[int, Command] = {}
+        self.captures: dict[int, Capture] = {}
+        self.syncing: list[tuple[int, list[int]]] = []
+        self.ports: dict[int, socket.socket] = {}
+        self.streams: dict[int, Stream] = {}
+        self.rpcs: dict[str, JsonRpc] = {}
+        self.timers: list[tuple[float, int, object]] = []
+        self.timer_number = 0
+        self.numbers = 0
+        self.sender = Sender()
+        self.operations = {
+            name[3:]: getattr(self, name) for name in dir(self) if name.startswith("op_")
+        }
+
+    # -- the stream
+
+    def serve(self) -> None:
+        """Answer until the stream ends."""
+        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.selector.register(wake_read, selectors.EVENT_READ, (self._reap, wake_read))
+        self.selector.register(self.channel, selectors.EVENT_READ, (self._receive, None))
+        try:
+            while True:
+                for key, _events in self.selector.select(self._patience()):
+                    action, argument = key.data
+                    action(argument)
+                self._tick()
+                if self.outbox:
+                    self._flush()
+        except EOFError:
+            return
+
+    def _patience(self) -> float | None:
+        if self.syncing:
+            return 0.0005
+        soon = [stream.next_time() for stream in self.streams.values() if not stream.finished]
+        if self.timers:
+            soon.append(self.timers[0][0])
+        if not soon:
+            return None
+        return max(0.0, min(soon) - time.monotonic())
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        while self.timers and self.timers[0][0] <= now:
+            _when, _number, action = heapq.heappop(self.timers)
+            action()  # type: ignore[operator]
+        for stream in self.streams.values():
+            if not stream.finished:
+                count = stream.due(now)
+                if count:
+                    stream.push(self.sender, count)
+        if self.syncing:
+            self.syncing = [entry for entry in self.syncing if not self._synced(*entry)]
+
+    def after(self, seconds: float, action: object) -> None:
+        """Call ``action`` once, ``seconds`` from now."""
+        self.timer_number += 1
+        heapq.heappush(self.timers, (time.monotonic() + seconds, self.timer_number, action))
+
+    def _receive(self, _: object) -> None:
+        try:
+            data = self.channel.recv(1 << 20)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise EOFError
+        self.inbox += data
+        while len(self.inbox) >= 8:
+            length, split = HEADER.unpack_from(self.inbox)
+            if length > MESSAGE_LIMIT or split > length:
+                raise EOFError
+            if len(self.inbox) < 8 + length:
+                break
+            request = json.loads(bytes(self.inbox[8 : 8 + split]))
+            blob = bytes(self.inbox[8 + split : 8 + length])
+            del self.inbox[: 8 + length]
+            self._dispatch(request, blob)
+
+    def _dispatch(self, request: dict, blob: bytes) -> None:
+        number = request.pop("id")
+        name = request.pop("op")
+        operation = self.operations.get(name)
+        if operation is None:
+            self.fail(number, f"the agent knows no operation {name!r}")
+            return
+        try:
+            operation(number, request, blob)
+        except OSError as error:
+            said = error.strerror or str(error)
+            if error.filename:
+                said = f"{error.filename}: {said}"
+            self.fail(number, said, error.errno or 0)
+        except Exception:
+            # A defect of the agent's own: the caller is told where, and the node lives on.
+            self.fail(number, "the agent failed: " + traceback.format_exc(limit=-4))
+
+    def reply(self, number: int, answer: object = None, blob: bytes = b"") -> None:
+        """Answer a request."""
+        self._post({"id": number, "ok": answer}, blob)
+
+    def fail(self, number: int, said: str, error_number: int = 0) -> None:
+        """Answer a request with an error."""
+        self._post({"id": number, "error": said, "errno": error_number})
+
+    def _post(self, message: dict, blob: bytes = b"") -> None:
+        head = json.dumps(message).encode()
+        self.outbox.append(memoryview(HEADER.pack(len(head) + len(blob), len(head)) + head))
+        if blob:
+            self.outbox.append(memoryview(blob))
+        self.unsent += len(head) + len(blob)
+
+    def _flush(self, _: object = None) -> None:
+        try:
+            while self.outbox:
+                sent = self.channel.sendmsg(self.outbox[:64])
+                self.unsent -= sent
+                while sent:
+                    if sent >= len(self.outbox[0]):
+                        sent -= len(self.outbox.pop(0))
+                    else:
+                        self.outbox[0] = self.outbox[0][sent:]
+                        sent = 0
+                self.unsent = max(0, self.unsent)
+            events = selectors.EVENT_READ
+        except BlockingIOError:
+            events = selectors.EVENT_READ | selectors.EVENT_WRITE
+        except ConnectionError as error:
+            raise EOFError from error
+        if self.selector.get_key(self.channel).events != events:
+            self.selector.modify(self.channel, events, (self._receive, None))
+
+    # -- commands and files
+
+    def op_hello(self, number: int, request: dict, blob: bytes) -> None:
+        self.reply(number, {"pid": os.getpid(), "python": list(sys.version_info[:3])})
+
+    def op_run(self, number: int, request: dict, blob: bytes) -> None:
+        with self.inside(request.get("netns")):
+            command = Command(number, request["argv"], request.get("env"), blob)
+        self.commands[command.pid] = command
+        self.after(request["timeout"], lambda: self._overdue(command))
+
+    def _overdue(self, command: Command) -> None:
+        if self.commands.get(command.pid) is command:
+            command.timed_out = True
+            os.killpg(command.pid, signal.SIGKILL)
+
+    def _reap(self, wake: int) -> None:
+        os.read(wake, 4096)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            command = self.commands.pop(pid, None)
+            if command is not None:
+                self._ended(command, status)
+
+    def _ended(self, command: Command, status: int) -> None:
+        out, err = command.output()
+        command.close()
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+        self.reply(
+            command.request,
+            {
+                "status": code,
+                "timed_out": command.timed_out,
+                "seconds": time.monotonic() - command.started,
+                "out": len(out),
+            },
+            out + err,
+        )
+
+    def op_read(self, number: int, request: dict, blob: bytes) -> None:
+        lengths: list[int] = []
+        errors: list[str | None] = []
+        content = []
+        with self.inside(request.get("netns")):
+            for path in request["paths"]:
+                try:
+                    with open(path, "rb") as file:
+                        content.append(file.read())
+                    errors.append(None)
+                except OSError as error:
+                    content.append(b"")
+                    errors.append(error.strerror)
+                lengths.append(len(content[-1]))
+        self.reply(number, {"lengths": lengths, "errors": errors}, b"".join(content))
+
+    def op_write(self, number: int, request: dict, blob: bytes) -> None:
+        with self.inside(request.get("netns")):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            with open(os.open(request["path"], flags, request["mode"]), "wb") as file:
+                file.write(blob)
+        self.reply(number)
+
+    def op_jsonrpc(self, number: int, request: dict, blob: bytes) -> None:
+        path = request["path"]
+        rpc = self.rpcs.get(path)
+        if rpc is None:
+            rpc = self.rpcs[path] = JsonRpc(path)
+            self.selector.register(rpc.socket, selectors.EVENT_READ, (self._answered, path))
+        try:
+            asked = rpc.ask(request["method"], request["params"], number)
+        except OSError as error:
+            self._hang_up(path, error)
+            raise
+        self.after(request["timeout"], lambda: self._unanswered(rpc, asked, path))
+
+    def _answered(self, path: str) -> None:
+        try:
+            answers = self.rpcs[path].receive()
+        except OSError as error:
+            self._hang_up(path, error)
+            return
+        for number, message in answers:
+            self.reply(number, {"result": message.get("result"), "error": message.get("error")})
+
+    def _hang_up(self, path: str, error: OSError) -> None:
+        rpc = self.rpcs.pop(path)
+        self.selector.unregister(rpc.socket)
+        rpc.socket.close()
+        for number in rpc.waiting.values():
+            self.fail(number, f"{path}: {error}")  # type: ignore[arg-type]
+
+    def _unanswered(self, rpc: JsonRpc, asked: int, path: str) -> None:
+        number = rpc.waiting.pop(asked, None)
+        if number is not None:
+            self.fail(number, f"{path}: no answer in time", errno.ETIMEDOUT)  # type: ignore[arg-type]
+
+    # -- network namespaces, interfaces, addresses
+
+    def inside(self, space: str | None) -> Inside:
+        """The context of a named network namespace; None is the node's own."""
+        if space is None:
+            return Inside(self.home, None)
+        if space not in self.spaces:
+            raise OSError(errno.ENOENT, f"no network namespace {space!r} in this node")
+        return Inside(self.home, self.spaces[space])
+
+    def op_space_add(self, number: int, request: dict, blob: bytes) -> None:
+        """Make network namespaces, loopback up, without IPv6 until an address asks for it."""
+        try:
+            for name in request["names"]:
+                check(libc.unshare(CLONE_NEWNET), "unshare")
+                self.spaces[name] = os.open(
+                    "/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC
+                )
+                quieten()
+        finally:
+            check(libc.setns(self.home, CLONE_NEWNET), "setns back")
+        self.reply(number)
+
+    def op_space_remove(self, number: int, request: dict, blob: bytes) -> None:
+        for name in request["names"]:
+            netlink = self.netlinks.pop(name, None)
+            if netlink is not None:
+                netlink.socket.close()
+            os.close(self.spaces.pop(name))
+        self.reply(number)
+
+    def netlink(self, space: str | None) -> Netlink:
+        """The rtnetlink socket of a namespace."""
+        if space not in self.netlinks:
+            with self.inside(space):
+                self.netlinks[space] = Netlink()
+        return self.netlinks[space]
+
+    def op_link(self, number: int, request: dict, blob: bytes) -> None:
+        """Carry out a list of changes to interfaces in one namespace."""
+        messages = []
+        for change in request["changes"]:
+            messages += self._link_change(change)
+        self.netlink(request.get("netns")).request(messages)
+        self.reply(number)
+
+    def _link_change(self, change: dict) -> list[tuple[int, int, bytes, str]]:
+        action, name = change["do"], change["name"]
+        what = f"{action} {name}"
+        if action == "veth":
+            return self._veth(change, what)
+        if action == "bridge":
+            info = attribute(IFLA_BR_MCAST_SNOOPING, b"\0")
+            # The most that a bridge forwards of the reserved group addresses (802.1Q 8.6.3).
+            info += attribute(IFLA_BR_GROUP_FWD_MASK, struct.pack("=H", 0xFFF8))
+            body = link_message(name, mtu=change.get("mtu"), up=True)
+            body += link_info(b"bridge", info)
+            return [(RTM_NEWLINK, NLM_CREATE | NLM_EXCL, body, what)]
+        if action == "remove":
+            return [(RTM_DELLINK, 0, link_message(name), what)]
+        if action == "set":
+            body = link_message(
+                name, mac=change.get("mac"), mtu=change.get("mtu"), up=change.get("up")
+            )
+            if "master" in change:
+                master = socket.if_nametoindex(change["master"])
+                body += attribute(IFLA_MASTER, struct.pack("=I", master))
+            return [(RTM_NEWLINK, 0, body, what)]
+        raise OSError(errno.EINVAL, f"the agent knows no link action {action!r}")
+
+    def _veth(self, change: dict, what: str) -> list[tuple[int, int, bytes, str]]:
+        """A pair: ``peer`` is made where it belongs and set up; ``name`` stays here and is set up,
+        or goes to the namespace of ``pid``, where somebody else sets it up."""
+        mtu = change.get("mtu")
+        # The driver can't set up the end that VETH_INFO_PEER names: the pair is not joined yet.
+        own = link_message(change["name"], mac=change.get("mac"), mtu=mtu)
+        if "pid" in change:
+            own += attribute(IFLA_NET_NS_PID, struct.pack("=I", change["pid"]))
+        peer = link_message(change["peer"], mac=change.get("peer_mac"), mtu=mtu, up=True)
+        if "peer_space" in change:
+            space = struct.pack("=I", self.spaces[change["peer_space"]])
+            peer += attribute(IFLA_NET_NS_FD, space)
+        elif "peer_pid" in change:
+            peer += attribute(IFLA_NET_NS_PID, struct.pack("=I", change["peer_pid"]))
+        peer += link_info(b"veth", attribute(VETH_INFO_PEER, own))
+        messages = [(RTM_NEWLINK, NLM_CREATE | NLM_EXCL, peer, what)]
+        if "pid" not in change:
+            up = link_message(change["name"], up=True)
+            messages.append((RTM_NEWLINK, 0, up, what))
+        return messages
+
+    def op_address(self, number: int, request: dict, blob: bytes) -> None:
+        """Give addresses (``10.0.0.1/24``) to interfaces: changes of name and address."""
+        messages = []
+        with self.inside(request.get("netns")):
+            for name, address in request["addresses"]:
+                ip, _, length = address.partition("/")
+                family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+                if family == socket.AF_INET6:
+                    enable_ipv6(name)
+                packed = socket.inet_pton(family, ip)
+                body = struct.pack("=BBBBI", family, int(length), 0x02, 0, socket.if_nametoindex(name))
+                body += attribute(1, packed) + attribute(2, packed)
+                messages.append((RTM_NEWADDR, NLM_CREATE | NLM_EXCL, body, f"{address} on {name}"))
+        self.netlink(request.get("netns")).request(messages)
+        self.reply(number)
+
+    def op_no_offload(self, number: int, request: dict, blob: bytes) -> None:
+        """Turn transmit checksumming off: a frame then carries its real checksum on the wire."""
+        with self.inside(request.get("netns")):
+            for name in request["names"]:
+                no_offload(name)
+        self.reply(number)
+
+    # -- frames
+
+    def op_port(self, number: int, request: dict, blob: bytes) -> None:
+        """Open sockets to send through: list of [namespace or null, interface]."""
+        opened = []
+        for space, interface in request["at"]:
+            with self.inside(space):
+                port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            port.bind((interface, 0))
+            self.numbers += 1
+            self.ports[self.numbers] = port
+            opened.append(self.numbers)
+        self.reply(number, opened)
+
+    def op_send(self, number: int, request: dict, blob: bytes) -> None:
+        """Send ``batch``: [port, [length, …]] each, frames back to back in the blob."""
+        position = 0
+        sent = []
+        for port, lengths in request["batch"]:
+            size = sum(lengths)
+            part = bytearray(blob[position : position + size])
+            position += size
+            began = time.time_ns()
+            error = None
+            count = 0
+            try:
+                count = self.sender.send(self.ports[port], part, lengths)
+            except OSError as refused:
+                error = refused.strerror
+            sent.append([count, began, error])
+        self.reply(number, sent)
+
+    def op_stream_start(self, number: int, request: dict, blob: bytes) -> None:
+        self.numbers += 1
+        self.streams[self.numbers] = Stream(self.ports[request["port"]], blob, request)
+        self.reply(number, self.numbers)
+
+    def op_stream_stop(self, number: int, request: dict, blob: bytes) -> None:
+        """End a stream (wait for it to finish first, with ``wait``) and say what it sent, when."""
+        stream = self.streams[request["stream"]]
+        if request.get("wait") and not stream.finished:
+            self.after(0.001, lambda: self.op_stream_stop(number, request, blob))
+            return
+        del self.streams[request["stream"]]
+        marks = struct.pack(f"<{len(stream.marks)}Q", *stream.marks)
+        self.reply(number, {"sent": stream.sent - stream.first, "error": stream.error}, marks)
+
+    def op_capture(self, number: int, request: dict, blob: bytes) -> None:
+        """Open captures: list of [namespace or null, interface, direction]."""
+        opened = []
+        for space, interface, direction in request["at"]:
+            with self.inside(space):
+                capture = Capture(interface, direction, request["blocks"], request["block_size"])
+            self.numbers += 1
+            self.captures[self.numbers] = capture
+            key = (self._captured, self.numbers)
+            self.selector.register(capture.socket, selectors.EVENT_READ, key)
+            opened.append(self.numbers)
+        self.reply(number, opened)
+
+    def _captured(self, key: int) -> None:
+        if self.unsent > UNSENT_LIMIT:
+            # The harness does not read. The ring fills, and the kernel counts what it drops.
+            return
+        capture = self.captures[key]
+        for block in capture.take():
+            self._post({"event": "frames", "capture": key}, block)
+
+    def op_capture_sync(self, number: int, request: dict, blob: bytes) -> None:
+        """Answer when every frame that the kernel counted so far has been handed over."""
+        keys = request["captures"]
+        for key in keys:
+            self.captures[key].count()
+        self.syncing.append((number, keys))
+
+    def _synced(self, number: int, keys: list[int]) -> bool:
+        for key in keys:
+            if not self.captures[key].complete:
+                self._captured(key)
+        if not all(self.captures[key].complete for key in keys):
+            return False
+        self.reply(number, [[self.captures[key].packets, self.captures[key].drops] for key in keys])
+        return True
+
+    def op_capture_close(self, number: int, request: dict, blob: bytes) -> None:
+        for key in request["captures"]:
+            capture = self.captures.pop(key)
+            self.selector.unregister(capture.socket)
+            capture.close()
+        self.reply(number)
+
+
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCETHTOOL = 0x8913, 0x8914, 0x8946
+ETHTOOL_STXCSUM = 0x17
+
+
+def quieten() -> None:
+    """Loopback up and IPv6 off in the network namespace the thread is in.
+
+    Internal ports and veth would otherwise make neighbour and multicast noise of their own.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sH14x", b"lo", IFF_UP)
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
+    settle("all/disable_ipv6", "1")
+
+
+def enable_ipv6(interface: str) -> None:
+    """Let one interface have IPv6 addresses, and only those it is given: no link-local one, no
+    router solicitation, no duplicate address detection, so that an address works at once."""
+    for name, value in (
+        ("addr_gen_mode", "1"),
+        ("accept_ra", "0"),
+        ("autoconf", "0"),
+        ("accept_dad", "0"),
+        ("dad_transmits", "0"),
+        ("router_solicitations", "0"),
+        ("disable_ipv6", "0"),
+    ):
+        settle(f"{interface}/{name}", value)
+
+
+def settle(name: str, value: str) -> None:
+    """Write an IPv6 setting, where the kernel has IPv6."""
+    try:
+        with open("/proc/sys/net/ipv6/conf/" + name, "w") as file:
+            file.write(value)
+    except FileNotFoundError:
+        pass
+
+
+def no_offload(interface: str) -> None:
+    """ETHTOOL_STXCSUM 0 (linux/ethtool.h)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        value = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_STXCSUM, 0))
+        request = struct.pack("16sP", interface.encode(), ctypes.addressof(value))
+        fcntl.ioctl(any_socket, SIOCETHTOOL, request)
+
+
+def main() -> None:
+    """Serve the stream on file descriptor 0."""
+    os.environ["PATH"] = PATH
+    Agent(socket.socket(fileno=os.dup(0))).serve()
+
+
+if __name__ == "__main__":
+    main()

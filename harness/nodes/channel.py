@@ -1,0 +1,198 @@
+"""One end of an agent's stream: requests out, answers and captured blocks in.
+
+There is no thread. Whoever waits for an answer pumps every channel that has something to say, so
+that many agents work at the same time and what they say is taken in the order they said it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from struct import Struct
+from typing import Any
+
+from harness.nodes.base import NodeError, NodeLost
+
+HEADER = Struct("!II")
+GRACE = 10.0
+"""Seconds that an agent may take beyond the time that the operation itself is allowed."""
+
+_selector = selectors.DefaultSelector()
+_owner = os.getpid()
+
+
+def pump(timeout: float | None) -> bool:
+    """Take in what any agent has said; wait up to ``timeout`` seconds for it. False: nothing came."""
+    ready = _selector.select(timeout)
+    for key, _events in ready:
+        channel: Channel = key.data
+        channel.receive()
+    return bool(ready)
+
+
+class Answer:
+    """The answer to one request, once it is there."""
+
+    def __init__(self, channel: Channel, what: str, bound: float) -> None:
+        self._channel = channel
+        self.what = what
+        self._bound = bound
+        self._asked = time.monotonic()
+        self._done = False
+        self._value: Any = None
+        self._blob = b""
+        self._error: NodeError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._done
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the request."""
+        return time.monotonic() - self._asked
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The answer's value; raise :class:`NodeError` for an error, :class:`NodeLost` when the
+        node ended or did not answer within its bound (seconds)."""
+        self.wait(timeout)
+        return self._value
+
+    def blob(self) -> bytes:
+        """The bytes that came with the answer."""
+        self.wait(None)
+        return self._blob
+
+    def wait(self, timeout: float | None) -> None:
+        deadline = self._asked + (self._bound if timeout is None else timeout)
+        while not self._done:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise NodeLost(self._channel.silent(self))
+            pump(left)
+        if self._error is not None:
+            raise self._error
+
+    def settle(self, value: Any, blob: bytes, error: NodeError | None) -> None:
+        self._value, self._blob, self._error = value, blob, error
+        self._done = True
+
+
+class Channel:
+    """A stream to one agent, named in messages after its node."""
+
+    def __init__(self, name: str, stream: socket.socket) -> None:
+        self.name = name
+        self.stream = stream
+        stream.settimeout(GRACE)
+        self.events: dict[int, Callable[[bytes], None]] = {}
+        self.ended: Callable[[], None] | None = None
+        self.lost: str | None = None
+        self._waiting: dict[int, Answer] = {}
+        self._number = 0
+        self._inbox = bytearray()
+        _selector.register(stream, selectors.EVENT_READ, self)
+
+    def ask(
+        self, op: str, arguments: dict[str, Any], blob: bytes = b"", *, what: str, bound: float = 0.0
+    ) -> Answer:
+        """Send a request; ``what`` says in words what it is, for when no answer comes."""
+        answer = Answer(self, what, bound + GRACE)
+        if self.lost is not None:
+            answer.settle(None, b"", NodeLost(f"{self.name}: {self.lost}; asked to {what}"))
+            return answer
+        self._number += 1
+        self._waiting[self._number] = answer
+        head = json.dumps({"id": self._number, "op": op, **arguments}).encode()
+        try:
+            self._send(HEADER.pack(len(head) + len(blob), len(head)) + head, blob)
+        except OSError as error:
+            self._fail(f"its channel broke ({error})")
+        return answer
+
+    def _send(self, head: bytes, blob: bytes) -> None:
+        # An agent that is busy sending to us must be heard, or both wait for each other.
+        for part in (head, blob):
+            rest = memoryview(part)
+            while rest:
+                try:
+                    rest = rest[self.stream.send(rest, socket.MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    if not pump(0.01) and self.oldest_wait() > 10 * GRACE:
+                        raise
+
+    def oldest_wait(self) -> float:
+        """Seconds that the longest unanswered request has waited."""
+        return max((answer.waited for answer in self._waiting.values()), default=0.0)
+
+    def receive(self) -> None:
+        """Take in what the agent said. Never raises: a broken channel fails what waits for it."""
+        try:
+            data = self.stream.recv(1 << 20, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(f"its channel broke ({error})")
+            return
+        if not data:
+            self._fail("the node has ended")
+            return
+        inbox = self._inbox
+        inbox += data
+        position = 0
+        while len(inbox) - position >= HEADER.size:
+            length, split = HEADER.unpack_from(inbox, position)
+            start = position + HEADER.size
+            if len(inbox) < start + length:
+                break
+            message = json.loads(inbox[start : start + split])
+            blob = bytes(inbox[start + split : start + length])
+            position = start + length
+            self._take(message, blob)
+        del inbox[:position]
+
+    def _take(self, message: dict[str, Any], blob: bytes) -> None:
+        if "event" in message:
+            handler = self.events.get(message["capture"])
+            if handler is not None:
+                handler(blob)
+            return
+        answer = self._waiting.pop(message["id"])
+        error = None
+        if "error" in message:
+            error = NodeError(f"{self.name}: cannot {answer.what}: {message['error']}")
+            error.errno = message.get("errno", 0)
+        answer.settle(message.get("ok"), blob, error)
+
+    def silent(self, answer: Answer) -> str:
+        """Words for an answer that did not come within its bound."""
+        under_way = "; ".join(
+            f"{other.what} (for {other.waited:.1f} s)" for other in self._waiting.values()
+        )
+        return f"{self.name}: no answer after {answer.waited:.1f} s; under way: {under_way}"
+
+    def _fail(self, reason: str) -> None:
+        if self.lost is not None:
+            return
+        self.lost = reason
+        self._forget()
+        waiting, self._waiting = self._waiting, {}
+        for answer in waiting.values():
+            answer.settle(None, b"", NodeLost(f"{self.name}: {reason}, asked to {answer.what}"))
+        if self.ended is not None:
+            self.ended()
+
+    def _forget(self) -> None:
+        if os.getpid() == _owner:
+            _selector.unregister(self.stream)
+        self.stream.close()
+
+    def close(self) -> None:
+        """Hang up: the agent at the other end, and so its node, ends. Idempotent."""
+        if self.lost is None:
+            self.ended = None
+            self._fail("closed")

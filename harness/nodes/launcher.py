@@ -1,0 +1,239 @@
+"""The launcher: the process that namespace nodes are children of. Run as a program, never imported
+by the harness itself.
+
+One launcher serves one harness process. It is an agent in namespaces of its own (which hold the
+underlays that have more than two ends), with one operation more: to start a node. It is the first
+process of a PID namespace that holds every node, so when it ends, for whatever reason, the kernel
+ends them all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import traceback
+from contextlib import suppress
+
+from harness.agent.agent import PATH, Agent, check, libc, quieten
+
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+PR_SET_PDEATHSIG = 1
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+MNT_DETACH = 2
+SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
+STAGE = "/tmp"
+"""Any directory that every machine has: in the node's own mount namespace it is covered by the
+node's throw-away layer while its root is put together."""
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
+    """mount(2); raise OSError naming what was mounted where."""
+    arguments = [value.encode() for value in (source, target, kind)]
+    check(libc.mount(*arguments, ctypes.c_ulong(flags), data.encode()), f"mount {kind} on {target}")
+
+
+def die_with_parent() -> None:
+    """Ask for SIGKILL when the parent ends (prctl(2), PR_SET_PDEATHSIG)."""
+    check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+
+
+def unshare(flags: int) -> None:
+    """unshare(2); where a user namespace is among them, this user is root in it and nobody else."""
+    uid, gid = os.geteuid(), os.getegid()
+    check(libc.unshare(flags), "unshare")
+    if flags & CLONE_NEWUSER:
+        for name, line in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(line)
+
+
+class Launcher(Agent):
+    """An agent that can start nodes."""
+
+    def __init__(
+        self, channel: socket.socket, hand: socket.socket, user_namespaces: bool
+    ) -> None:
+        super().__init__(channel)
+        self.user_namespaces = user_namespaces
+        self.hand = hand
+        """Nodes' channels come through here, beside the messages (SCM_RIGHTS, unix(7))."""
+
+    def op_start_node(self, number: int, request: dict, blob: bytes) -> None:
+        """Start a node whose agent serves the next handed socket; answer with its process id."""
+        _data, handed, _flags, _address = socket.recv_fds(self.hand, 1, 1)
+        channel = handed[0]
+        report_read, report_write = os.pipe()
+        middle = os.fork()
+        if middle == 0:
+            os.close(report_read)
+            run_forked(lambda: self._become_parent(channel, report_write, request), report_write)
+        os.close(channel)
+        os.close(report_write)
+        with open(report_read, "rb") as report:
+            said = report.read()
+        if said.startswith(b"pid "):
+            self.reply(number, {"pid": int(said[4:])})
+        else:
+            self.fail(number, said.decode(errors="replace"), errno.EPERM)
+
+    def _become_parent(self, channel: int, report: int, request: dict) -> None:
+        flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+        if self.user_namespaces:
+            flags |= CLONE_NEWUSER
+        unshare(flags)
+        ready_read, ready_write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(ready_read)
+            run_forked(lambda: become_node(channel, ready_write, request), ready_write)
+        os.close(ready_write)
+        with open(ready_read, "rb") as ready:
+            said = ready.read()
+        os.write(report, said or b"pid %d" % child)
+
+
+def run_forked(action: object, report: int) -> None:
+    """Run ``action`` in a forked child and never return; a failure is written to ``report``."""
+    status = 1
+    try:
+        action()  # type: ignore[operator]
+        status = 0
+    except OSError as error:
+        with suppress(OSError):
+            os.write(report, (error.strerror or str(error)).encode())
+    except BaseException:
+        with suppress(OSError):
+            os.write(report, traceback.format_exc(limit=-4).encode())
+    finally:
+        os._exit(status)
+
+
+def become_node(channel: int, ready: int, request: dict) -> None:
+    """In the first process of a new node: put its root together, then serve as its agent."""
+    signal.set_wakeup_fd(-1)
+    os.dup2(channel, 0)
+    os.dup2(ready, 3)
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    enter_root(request["lower"], request["size"], request["files"])
+    set_hostname(request["name"])
+    quieten()
+    os.environ.clear()
+    os.environ.update(PATH=PATH, HOME="/root", LC_ALL="C", TERM="dumb")
+    agent = Agent(socket.socket(fileno=os.dup(0)))
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(3)
+    agent.serve()
+
+
+def set_hostname(name: str) -> None:
+    """The node's own name (its UTS namespace), resolvable from its own /etc/hosts."""
+    encoded = name.encode()
+    check(libc.sethostname(encoded, len(encoded)), "sethostname")
+    with open("/etc/hosts", "w") as file:
+        file.write(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+
+
+def enter_root(lower: list, size: str, files: dict) -> None:
+    """Make ``lower`` (top first), under a throw-away layer of at most ``size``, this process's root.
+
+    ``files`` maps a path to its text, written with mode 0755 before anything runs.
+    """
+    mount("none", "/", "", MS_REC | MS_PRIVATE)
+    # By descriptor: a path may hold characters that overlayfs's options can't, or lie under STAGE.
+    layers = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in lower]
+    devices = open_devices()
+    mount("throw-away", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={size}")
+    root = STAGE + "/root"
+    for name in ("upper", "work", "root"):
+        os.mkdir(f"{STAGE}/{name}")
+    below = ":".join(f"/proc/self/fd/{fd}" for fd in layers)
+    options = f"lowerdir={below},upperdir={STAGE}/upper,workdir={STAGE}/work"
+    mount("overlay", root, "overlay", 0, options)
+    for fd in layers:
+        os.close(fd)
+    fill_root(root, devices)
+    os.chdir(root)
+    call = SYS_PIVOT_ROOT[os.uname().machine]
+    check(libc.syscall(call, b".", b"."), "pivot_root")
+    check(libc.umount2(b".", MNT_DETACH), "umount the machine's root")
+    os.chdir("/")
+    for path, content in files.items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o755), "w") as file:
+            file.write(content)
+    os.umask(0o022)
+
+
+def open_devices() -> dict:
+    """Descriptors of the machine's devices that a node has too."""
+    found = {}
+    for name in DEVICES:
+        with suppress(OSError):
+            found[name] = os.open("/dev/" + name, os.O_PATH)
+    return found
+
+
+def fill_root(root: str, devices: dict) -> None:
+    """Mount what a system needs to find: /proc, /sys, /dev, /run, /tmp."""
+    for name in ("proc", "sys", "dev", "run", "tmp"):
+        os.makedirs(f"{root}/{name}", exist_ok=True)
+    mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    mount("sysfs", f"{root}/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    mount("run", f"{root}/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
+    mount("tmp", f"{root}/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    mount("dev", f"{root}/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755")
+    for name in ("net", "pts", "shm"):
+        os.mkdir(f"{root}/dev/{name}")
+    mount("devpts", f"{root}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666")
+    mount("shm", f"{root}/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    os.symlink("pts/ptmx", f"{root}/dev/ptmx")
+    os.symlink("/proc/self/fd", f"{root}/dev/fd")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        os.symlink(f"/proc/self/fd/{number}", f"{root}/dev/{name}")
+    for name, fd in devices.items():
+        target = f"{root}/dev/{name}"
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
+        mount(f"/proc/self/fd/{fd}", target, "", MS_BIND)
+
+
+def main(channel: int, hand: int) -> None:
+    """Enter namespaces of our own, then serve ``channel`` as the first process of them."""
+    die_with_parent()
+    user_namespaces = os.geteuid() != 0
+    flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC
+    try:
+        unshare(flags | (CLONE_NEWUSER if user_namespaces else 0))
+    except OSError as error:
+        refuse(channel, f"no namespaces: {error.strerror}", error.errno or 0)
+    first = os.fork()
+    if first:
+        os.close(channel)
+        os.close(hand)
+        _pid, status = os.waitpid(first, 0)
+        os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+    die_with_parent()
+    quieten()
+    Launcher(socket.socket(fileno=channel), socket.socket(fileno=hand), user_namespaces).serve()
+    os._exit(0)
+
+
+def refuse(channel: int, said: str, number: int) -> None:
+    """Answer the greeting with an error, as the agent would have, and end."""
+    head = json.dumps({"id": 1, "error": said, "errno": number}).encode()
+    os.write(channel, struct.pack("!II", len(head), len(head)) + head)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,93 @@
+"""The namespace backend: nodes made of Linux namespaces, with or without root."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.nodes.base import NodeError
+from harness.nodes.channel import Channel
+from harness.nodes.remote import RemoteNode
+
+LAYER_SIZE = "1g"
+"""At most this much can be written in a node; only what is written takes memory."""
+
+
+class NamespaceNode(RemoteNode):
+    """A node in user (where the caller is not root), PID, mount, network, UTS and IPC namespaces."""
+
+    def __init__(self, name: str, channel: Channel, pid: int, launcher_pid: int) -> None:
+        super().__init__(name, channel, pid)
+        self._launcher_pid = launcher_pid
+
+    def shell_argv(self, host: str | None = None) -> list[str]:
+        """A command for this machine that opens a shell in the node, or in the network namespace
+        of one of its hosts (nsenter(1))."""
+        raise NotImplementedError
+
+
+class Fabric:
+    """The launcher, seen from the harness: starts nodes, and holds underlays with many ends.
+
+    Nothing that is made through it outlives it, and it does not outlive this process.
+    """
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._hand, hand = socket.socketpair()
+        with theirs, hand:
+            self.process = _spawn(theirs.fileno(), hand.fileno())
+        channel = Channel("launcher", ours)
+        try:
+            greeting = channel.ask("hello", {}, what="start the launcher").result()
+        except NodeError as error:
+            channel.close()
+            raise NodeError(
+                f"cannot make namespaces on this machine: {error}; `ovs-harness doctor` says more"
+            ) from error
+        self.node = RemoteNode("launcher", channel, greeting["pid"])
+
+    def start_node(
+        self, name: str, lower: Sequence[Path], files: Mapping[str, str] | None = None
+    ) -> NamespaceNode:
+        """Start a node whose root is ``lower`` (directories, top first) under a throw-away layer.
+
+        ``files`` (path to text) are laid over it, executable. Raises :class:`NodeError` with what
+        the kernel refused.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._hand, [b"."], [theirs.fileno()])
+        request = {
+            "name": name,
+            "lower": [str(path) for path in lower],
+            "size": LAYER_SIZE,
+            "files": dict(files or {}),
+        }
+        answer = self.node.channel.ask("start_node", request, what=f"start node {name}")
+        try:
+            pid = answer.result()["pid"]
+        except NodeError:
+            ours.close()
+            raise
+        return NamespaceNode(name, Channel(name, ours), pid, self.process.pid)
+
+    def close(self) -> None:
+        """End the launcher and with it everything it started. Idempotent."""
+        self.node.close()
+        self._hand.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+
+def _spawn(channel: int, hand: int) -> subprocess.Popen[bytes]:
+    """Start the launcher on its channel and the socket by which it is handed nodes' channels."""
+    command = [sys.executable, "-I", "-m", "harness.nodes.launcher", str(channel), str(hand)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(channel, hand), cwd="/")

@@ -1,0 +1,250 @@
+"""A node as seen through its agent's channel: what every backend's nodes have in common."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from harness.nodes.base import Completed, NodeError, NodeLost, Pending
+from harness.nodes.channel import Answer, Channel
+
+
+class _Mapped:
+    """An answer whose value is made into something else once it is there."""
+
+    def __init__(self, answer: Answer, make: Callable[[Answer], Any]) -> None:
+        self._answer, self._make = answer, make
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._answer.wait(timeout)
+        return self._make(self._answer)
+
+
+class RemoteNode:
+    """A node that is driven over a :class:`Channel`. Backends add how it starts and what ends it."""
+
+    def __init__(self, name: str, channel: Channel, pid: int) -> None:
+        self.name = name
+        self.channel = channel
+        self.pid = pid
+        """The agent's process id, as the process that started it sees it."""
+        self._commands: list[Completed] = []
+        self._callbacks: list[Callable[[], None]] = []
+        channel.ended = self._ended
+
+    # -- commands and files
+
+    @property
+    def commands(self) -> Sequence[Completed]:
+        """Every command that was run in this node, in order of completion."""
+        return tuple(self._commands)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | bytes = b"",
+        timeout: float = 30.0,
+        host: str | None = None,
+        env: dict[str, str] | None = None,
+        check: bool = True,
+    ) -> Completed:
+        """Run a command and wait for it (see :meth:`harness.nodes.base.Node.run`)."""
+        done: Completed = self.run_soon(
+            argv, stdin=stdin, timeout=timeout, host=host, env=env
+        ).result()
+        return done.check() if check else done
+
+    def run_soon(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | bytes = b"",
+        timeout: float = 30.0,
+        host: str | None = None,
+        env: dict[str, str] | None = None,
+    ) -> Pending:
+        """Run a command without waiting; the result is a :class:`Completed`, not checked."""
+        words = tuple(argv)
+        if not words:
+            raise ValueError("a command needs at least a name")
+        if any("\0" in word for word in words):
+            raise ValueError(f"a command's argument holds a NUL character: {words!r}")
+        request = {"argv": words, "timeout": timeout, "netns": host, "env": env}
+        blob = stdin.encode() if isinstance(stdin, str) else stdin
+        what = f"run `{shlex.join(words)}`"
+        answer = self.channel.ask("run", request, blob, what=what, bound=timeout)
+        return _Mapped(answer, lambda a: self._completed(a, words, host, timeout))
+
+    def _completed(
+        self, answer: Answer, argv: tuple[str, ...], host: str | None, timeout: float
+    ) -> Completed:
+        value, blob = answer.result(), answer.blob()
+        out, err = blob[: value["out"]], blob[value["out"] :]
+        done = Completed(
+            node=self.name,
+            argv=argv,
+            status=value["status"],
+            stdout=out.decode(errors="replace"),
+            stderr=err.decode(errors="replace"),
+            duration=value["seconds"],
+            host=host,
+        )
+        self._commands.append(done)
+        if value["timed_out"]:
+            said = (done.stderr + done.stdout).strip()[-2000:] or "nothing"
+            raise NodeLost(
+                f"{self.name}: `{shlex.join(argv)}` did not end within {timeout:g} s and was "
+                f"killed; it had printed: {said}"
+            )
+        return done
+
+    def read_file(self, path: str) -> bytes:
+        """The content of a file in the node."""
+        answer = self.channel.ask("read", {"paths": [path]}, what=f"read {path}")
+        error = answer.result()["errors"][0]
+        if error is not None:
+            raise NodeError(f"{self.name}: cannot read {path}: {error}")
+        return answer.blob()
+
+    def read_files(self, paths: Sequence[str], host: str | None = None) -> list[bytes | None]:
+        """Several files in one message; None where one could not be read."""
+        content: list[bytes | None] = self.read_files_soon(paths, host).result()
+        return content
+
+    def read_files_soon(self, paths: Sequence[str], host: str | None = None) -> Pending:
+        """Like :meth:`read_files`, not waiting."""
+        request = {"paths": list(paths), "netns": host}
+        answer = self.channel.ask("read", request, what=f"read {', '.join(paths)}")
+        return _Mapped(answer, _split)
+
+    def write_file(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
+        """Write a file whole."""
+        blob = data.encode() if isinstance(data, str) else data
+        request = {"path": path, "mode": mode}
+        self.channel.ask("write", request, blob, what=f"write {path}").result()
+
+    def json_rpc(self, path: str, method: str, params: list[Any], timeout: float = 10.0) -> Any:
+        """One JSON-RPC request over a unix socket in the node; its result."""
+        return self.json_rpc_soon(path, method, params, timeout).result()
+
+    def json_rpc_soon(
+        self, path: str, method: str, params: list[Any], timeout: float = 10.0
+    ) -> Pending:
+        """Like :meth:`json_rpc`, not waiting."""
+        request = {"path": path, "method": method, "params": params, "timeout": timeout}
+        what = f"ask {path} for {method}"
+        answer = self.channel.ask("jsonrpc", request, what=what, bound=timeout)
+        return _Mapped(answer, lambda a: self._rpc_result(a, what))
+
+    def _rpc_result(self, answer: Answer, what: str) -> Any:
+        value = answer.result()
+        if value["error"] is not None:
+            raise NodeError(f"{self.name}: cannot {what}: {value['error']}")
+        return value["result"]
+
+    # -- interfaces
+
+    def add_spaces(self, names: Sequence[str]) -> Answer:
+        """Make network namespaces in the node (hosts live in them)."""
+        return self.channel.ask("space_add", {"names": list(names)}, what="make network namespaces")
+
+    def remove_spaces(self, names: Sequence[str]) -> Answer:
+        """Let go of network namespaces; the kernel removes them with what is in them."""
+        what = "remove network namespaces"
+        return self.channel.ask("space_remove", {"names": list(names)}, what=what)
+
+    def change_links(self, changes: Sequence[dict[str, Any]], host: str | None = None) -> Answer:
+        """Carry out changes to interfaces, in order: ``do`` is veth, bridge, set or remove."""
+        words = ", ".join(f"{change['do']} {change['name']}" for change in changes[:3])
+        if len(changes) > 3:
+            words += f" and {len(changes) - 3} more"
+        request = {"changes": list(changes), "netns": host}
+        return self.channel.ask("link", request, what=f"change interfaces ({words})")
+
+    def add_addresses(
+        self, addresses: Iterable[tuple[str, str]], host: str | None = None
+    ) -> Answer:
+        """Give interfaces addresses: pairs of interface and ``address/length``."""
+        request = {"addresses": [list(pair) for pair in addresses], "netns": host}
+        return self.channel.ask("address", request, what="add addresses")
+
+    def no_offload(self, interfaces: Sequence[str], host: str | None = None) -> Answer:
+        """Turn transmit checksum offload off, so that frames carry real checksums."""
+        request = {"names": list(interfaces), "netns": host}
+        return self.channel.ask("no_offload", request, what="turn checksum offload off")
+
+    # -- frames
+
+    def open_ports(self, at: Sequence[tuple[str | None, str]]) -> Answer:
+        """Open sockets to send through, each on (host or None, interface). Value: their numbers."""
+        return self.channel.ask("port", {"at": [list(pair) for pair in at]}, what="open ports")
+
+    def send_frames(self, batch: Sequence[tuple[int, list[int]]], frames: bytes) -> Answer:
+        """Send frames: (port, their lengths) each, back to back in ``frames``.
+
+        Value: for each entry how many were sent, when it began (ns, kernel's clock) and an error.
+        """
+        request = {"batch": [list(entry) for entry in batch]}
+        return self.channel.ask("send", request, frames, what="send frames")
+
+    def start_stream(self, port: int, spec: dict[str, Any], frame: bytes) -> Answer:
+        """Send a stream of frames in the background. Value: its number."""
+        return self.channel.ask("stream_start", {"port": port, **spec}, frame, what="start a stream")
+
+    def stop_stream(self, stream: int, *, wait: bool = False, bound: float = 30.0) -> Answer:
+        """End a stream, or wait until it has sent what it was to send."""
+        request = {"stream": stream, "wait": wait}
+        return self.channel.ask("stream_stop", request, what="stop a stream", bound=bound)
+
+    def open_captures(
+        self,
+        at: Sequence[tuple[str | None, str, str]],
+        handlers: Sequence[Callable[[bytes], None]],
+        *,
+        blocks: int,
+        block_size: int,
+    ) -> list[int]:
+        """Capture at (host or None, interface, direction: in, out or both); each handler gets the
+        raw TPACKET_V3 blocks of its capture. Returns the captures' numbers."""
+        request = {"at": [list(point) for point in at], "blocks": blocks, "block_size": block_size}
+        numbers: list[int] = self.channel.ask("capture", request, what="open captures").result()
+        self.channel.events.update(zip(numbers, handlers, strict=True))
+        return numbers
+
+    def sync_captures(self, captures: Sequence[int]) -> Answer:
+        """Value: frames and drops counted by the kernel, for each capture, once all that were
+        counted have been handed to the handlers."""
+        request = {"captures": list(captures)}
+        return self.channel.ask("capture_sync", request, what="read captures to their end")
+
+    def close_captures(self, captures: Sequence[int]) -> Answer:
+        """End captures."""
+        for capture in captures:
+            self.channel.events.pop(capture, None)
+        return self.channel.ask("capture_close", {"captures": list(captures)}, what="end captures")
+
+    # -- life and death
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back once when the node has ended by itself."""
+        self._callbacks.append(callback)
+
+    def _ended(self) -> None:
+        for callback in self._callbacks:
+            callback()
+
+    def close(self) -> None:
+        """End the node and everything in it. Idempotent."""
+        self.channel.close()
+
+
+def _split(answer: Answer) -> list[bytes | None]:
+    value, blob = answer.result(), answer.blob()
+    content: list[bytes | None] = []
+    position = 0
+    for length, error in zip(value["lengths"], value["errors"], strict=True):
+        content.append(None if error is not None else blob[position : position + length])
+        position += length
+    return content
