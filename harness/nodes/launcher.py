@@ -29,6 +29,9 @@ MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 163
 MNT_DETACH = 2
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
+NODE_CHANNEL, NODE_REPORT = 0, 3
+"""Descriptors in a new node: its stream, and where it says what went wrong before it serves."""
+
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
 STAGE = "/tmp"
 """Any directory that every machine has: in the node's own mount namespace it is covered by the
@@ -93,8 +96,9 @@ class Launcher(Agent):
         ready_read, ready_write = os.pipe()
         child = os.fork()
         if child == 0:
-            os.close(ready_read)
-            run_forked(lambda: become_node(channel, ready_write, request), ready_write)
+            for there, fd in ((NODE_CHANNEL, channel), (NODE_REPORT, ready_write)):
+                os.dup2(fd, there)
+            run_forked(lambda: become_node(request), NODE_REPORT)
         os.close(ready_write)
         with open(ready_read, "rb") as ready:
             said = ready.read()
@@ -109,7 +113,8 @@ def run_forked(action: object, report: int) -> None:
         status = 0
     except OSError as error:
         with suppress(OSError):
-            os.write(report, (error.strerror or str(error)).encode())
+            where = f"{error.filename}: " if error.filename else ""
+            os.write(report, f"{where}{error.strerror or error}".encode())
     except BaseException:
         with suppress(OSError):
             os.write(report, traceback.format_exc(limit=-4).encode())
@@ -117,22 +122,20 @@ def run_forked(action: object, report: int) -> None:
         os._exit(status)
 
 
-def become_node(channel: int, ready: int, request: dict) -> None:
+def become_node(request: dict) -> None:
     """In the first process of a new node: put its root together, then serve as its agent."""
     signal.set_wakeup_fd(-1)
-    os.dup2(channel, 0)
-    os.dup2(ready, 3)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(NODE_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
     enter_root(request["lower"], request["size"], request["files"])
     set_hostname(request["name"])
     quieten()
     os.environ.clear()
     os.environ.update(PATH=PATH, HOME="/root", LC_ALL="C", TERM="dumb")
-    agent = Agent(socket.socket(fileno=os.dup(0)))
+    agent = Agent(socket.socket(fileno=os.dup(NODE_CHANNEL)))
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    os.close(3)
+    os.close(NODE_REPORT)
     agent.serve()
 
 

@@ -89,5 +89,5 @@ class Fabric:
 
 def _spawn(channel: int, hand: int) -> subprocess.Popen[bytes]:
     """Start the launcher on its channel and the socket by which it is handed nodes' channels."""
-    command = [sys.executable, "-I", "-m", "harness.nodes.launcher", str(channel), str(hand)]
+    command = [sys.executable, "-P", "-m", "harness.nodes.launcher", str(channel), str(hand)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(channel, hand), cwd="/")
