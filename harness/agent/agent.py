@@ -176,6 +176,58 @@ class Netlink:
         return ""
 
 
+# ------------------------------------------------------------- packet sockets (sock_diag(7), packet_diag.h)
+
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_DUMP, NLMSG_DONE = 4, 20, 0x300, 3
+PACKET_SHOW_INFO, PACKET_SHOW_MEMINFO = 0x01, 0x10
+PACKET_DIAG_INFO, PACKET_DIAG_MEMINFO = 0, 6
+MEMINFO_RMEM, MEMINFO_DROPS = 0, 8
+
+
+def packet_sockets() -> list[tuple[int, int, int, int | None]]:
+    """The packet sockets of this network namespace: inode, interface index, bytes that wait to be
+    read, frames dropped for want of room (None where the kernel has no packet_diag)."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as diag:
+        show = PACKET_SHOW_INFO | PACKET_SHOW_MEMINFO
+        body = struct.pack("=BBHIIII", socket.AF_PACKET, 0, 0, 0, show, 0, 0)
+        head = struct.pack("=IHHII", 16 + len(body), SOCK_DIAG_BY_FAMILY, NLM_REQUEST | NLM_DUMP, 1, 0)
+        diag.send(head + body)
+        found: list[tuple[int, int, int, int | None]] = []
+        while True:
+            data = diag.recv(1 << 18)
+            offset = 0
+            while offset < len(data):
+                length, kind = struct.unpack_from("=IH", data, offset)
+                if kind == NLMSG_DONE:
+                    return found
+                if kind == NLMSG_ERROR:
+                    return packet_sockets_without_drops()
+                (inode,) = struct.unpack_from("=I", data, offset + 20)
+                index, waiting, drops = _diag_numbers(data[offset + 32 : offset + length])
+                found.append((inode, index, waiting, drops))
+                offset += (length + 3) & ~3
+
+
+def _diag_numbers(attributes: bytes) -> tuple[int, int, int]:
+    index = waiting = drops = 0
+    while len(attributes) >= 4:
+        length, kind = struct.unpack_from("=HH", attributes)
+        if kind == PACKET_DIAG_INFO:
+            (index,) = struct.unpack_from("=I", attributes, 4)
+        elif kind == PACKET_DIAG_MEMINFO:
+            words = struct.unpack_from(f"={(length - 4) // 4}I", attributes, 4)
+            waiting, drops = words[MEMINFO_RMEM], words[MEMINFO_DROPS]
+        attributes = attributes[(length + 3) & ~3 :]
+    return index, waiting, drops
+
+
+def packet_sockets_without_drops() -> list[tuple[int, int, int, int | None]]:
+    """The same from /proc/net/packet: sk RefCnt Type Proto Iface R Rmem User Inode."""
+    with open("/proc/thread-self/net/packet") as file:
+        lines = [line.split() for line in file][1:]
+    return [(int(line[8]), int(line[4]), int(line[6]), None) for line in lines]
+
+
 # ------------------------------------------------------------------------ frames (packet(7), AF_PACKET)
 
 SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 263, 5, 6, 10
@@ -714,6 +766,15 @@ class Agent:
                 lengths.append(len(content[-1]))
         self.reply(number, {"lengths": lengths, "errors": errors}, b"".join(content))
 
+    def op_try_open(self, number: int, request: dict, blob: bytes) -> None:
+        """Whether a file can be opened for reading and writing: null, or the system's words."""
+        try:
+            os.close(os.open(request["path"], os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            self.reply(number, error.strerror)
+        else:
+            self.reply(number)
+
     def op_write(self, number: int, request: dict, blob: bytes) -> None:
         with self.inside(request.get("netns")):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -936,6 +997,15 @@ class Agent:
         capture = self.captures[key]
         for block in capture.take():
             self._post({"event": "frames", "capture": key}, block)
+
+    def op_queues(self, number: int, request: dict, blob: bytes) -> None:
+        """What waits, unread, in packet sockets that are not the agent's own ([interface index,
+        bytes, drops] each), and in the blob the counters of the interfaces (/proc/net/dev)."""
+        own = {os.fstat(item.fileno()).st_ino for item in self.ports.values()}
+        own |= {os.fstat(item.socket.fileno()).st_ino for item in self.captures.values()}
+        sockets = [found[1:] for found in packet_sockets() if found[0] not in own]
+        with open("/proc/thread-self/net/dev", "rb") as file:
+            self.reply(number, sockets, file.read())
 
     def op_capture_sync(self, number: int, request: dict, blob: bytes) -> None:
         """Answer when every frame that the kernel counted so far has been handed over."""

@@ -95,12 +95,20 @@ class Node(Protocol):
     def read_files(self, paths: Sequence[str]) -> list[bytes | None]:
         """Several files in one message; None where one could not be read."""
 
+    def read_files_soon(self, paths: Sequence[str]) -> Pending:
+        """Like :meth:`read_files`, not waiting."""
+
     def write_file(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
         """Write a file whole."""
 
     def json_rpc(self, path: str, method: str, params: list[Any], timeout: float = 10.0) -> Any:
         """One JSON-RPC 1.0 request over the unix socket at ``path`` in the node (the agent keeps
         the connection). Return its ``result``; raise :class:`NodeError` with its ``error``."""
+
+    def json_rpc_soon(
+        self, path: str, method: str, params: list[Any], timeout: float = 10.0
+    ) -> Pending:
+        """Like :meth:`json_rpc`, not waiting."""
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back once when the node has ended."""

@@ -119,6 +119,16 @@ class RemoteNode:
         answer = self.channel.ask("read", request, what=f"read {', '.join(paths)}")
         return _Mapped(answer, _split)
 
+    def try_open(self, path: str) -> str | None:
+        """Open a file for reading and writing; None when that works, else the system's words."""
+        answer = self.channel.ask("try_open", {"path": path}, what=f"open {path}")
+        said: str | None = answer.result()
+        return said
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file in the node."""
+        return self.run(["test", "-e", path], check=False).status == 0
+
     def write_file(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
         """Write a file whole."""
         blob = data.encode() if isinstance(data, str) else data
@@ -212,6 +222,12 @@ class RemoteNode:
         numbers: list[int] = self.channel.ask("capture", request, what="open captures").result()
         self.channel.events.update(zip(numbers, handlers, strict=True))
         return numbers
+
+    def queues(self) -> Answer:
+        """What waits in the packet sockets of the node's own network namespace, the harness's
+        aside. Value: [interface index, bytes that wait, frames dropped or None] each; blob: the
+        interfaces' counters as in /proc/net/dev."""
+        return self.channel.ask("queues", {}, what="read queues and counters")
 
     def sync_captures(self, captures: Sequence[int]) -> Answer:
         """Value: frames and drops counted by the kernel, for each capture, once all that were

@@ -1,0 +1,91 @@
+"""The command ``ovs-harness``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import doctor
+from harness.images import ImageError
+from harness.images import command as image
+from harness.nodes.base import NodeError
+
+_FORMATS = {".svg": "to_svg", ".dot": "to_dot", ".gv": "to_dot", ".mmd": "to_mermaid"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(
+        prog="ovs-harness",
+        description="Integration test harness and topology simulator for Open vSwitch.",
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    doctor.add_parser(commands)
+    image.add_parser(commands)
+    _add_draw(commands)
+    return top
+
+
+def _add_draw(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    draw = commands.add_parser("draw", help="draw a topology: SVG, Graphviz or Mermaid")
+    draw.add_argument("topology", metavar="TOPOLOGY.yaml", type=Path)
+    draw.add_argument(
+        "-o",
+        dest="output",
+        metavar="FILE",
+        type=Path,
+        help=f"ending in {', '.join(_FORMATS)}; default: SVG on standard output",
+    )
+    draw.set_defaults(run=_draw)
+
+
+def _draw(arguments: argparse.Namespace) -> int:
+    from harness import topology
+    from harness.topology import draw
+
+    output: Path | None = arguments.output
+    ending = output.suffix if output else ".svg"
+    if ending not in _FORMATS:
+        print(f"draw: a file ends in {', '.join(_FORMATS)}, not {ending!r}", file=sys.stderr)
+        return 2
+    to_text: Callable[[topology.TopologySpec], str] = getattr(draw, _FORMATS[ending])
+    text = to_text(topology.load(arguments.topology))
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _expected(error: Exception) -> bool:
+    """Whether the message of ``error`` is for the user, and a traceback would only hide it."""
+    from harness.topology import TopologyError
+
+    return isinstance(error, ImageError | NodeError | TopologyError | OSError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status: 0 done, 1 not done, 2 not understood, 130
+    ended with Ctrl-C. What the user can mend is one message and no traceback."""
+    arguments = parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain of it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if not _expected(error):
+            raise
+        print(f"ovs-harness: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""From the name of an image to directories that a node can run on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.images import rootfs
+from harness.images.cache import (
+    Progress,
+    Stored,
+    find,
+    full_disk_explained,
+    hold,
+    images_directory,
+)
+from harness.images.catalogue import default_name, recipe_of
+from harness.images.errors import ImageError
+from harness.images.locks import Hold
+from harness.images.mmdebstrap import build as build_image
+
+_UNFIT = {":": "a colon", ",": "a comma", "\\": "a backslash", "\n": "a newline", '"': "a quote"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a node runs. Of ``lower``, overlayfs(5) lower directories, the first is on top."""
+
+    name: str
+    """As it was asked for: ``trixie``, ``host``, ``prefix:/path@bookworm``."""
+    version: str
+    """Open vSwitch's, as its ``ovs-lib`` states it; ``unknown`` for a prefix that has none."""
+    suite: str | None
+    """The Debian suite; None for ``host``."""
+    key: str | None
+    """Digest of the recipe; None for ``host``."""
+    lower: tuple[Path, ...]
+    ovs_prefix: str
+    """``/usr`` or ``/usr/local``: where in the image Open vSwitch is installed."""
+    _stored: Stored | None = field(default=None, repr=False, compare=False)
+
+    def hold(self) -> Hold:
+        """Keep the image from being removed until the hold is closed (it is a context manager), or
+        this process ends. Raise :class:`ImageError` when it has been removed meanwhile."""
+        return Hold() if self._stored is None else hold(self._stored)
+
+
+def resolve(name: str, *, build: bool = True, progress: Progress = lambda _: None) -> Image:
+    """The image that ``name`` means: one of the catalogue, ``host``, or ``prefix:/path[@image]``.
+
+    ``build``: make what the cache lacks; ``progress`` gets a line for each stage of that. Raise
+    :class:`ImageError`.
+    """
+    if name == "host":
+        return _host()
+    if name.startswith("prefix:"):
+        path, _, base = name.removeprefix("prefix:").partition("@")
+        return _prefix(name, path, resolve_base(base or default_name(), build, progress))
+    return resolve_base(name, build, progress)
+
+
+def resolve_base(name: str, build: bool, progress: Progress) -> Image:
+    """The image called ``name`` in the catalogue. Raise :class:`ImageError`."""
+    key = recipe_of(name).key
+    stored = find(name, key)
+    if stored is None and build:
+        stored = build_image(name, progress=progress)
+    if stored is None:
+        raise ImageError(f"image {name} is not built: run `ovs-harness image build {name}`")
+    _refuse_unfit(stored.rootfs, "set XDG_CACHE_HOME to another place")
+    prefix, _ = rootfs.require_ovs(stored.rootfs, name)
+    return Image(
+        name=name,
+        version=stored.meta.version,
+        suite=stored.meta.suite,
+        key=key,
+        lower=(stored.rootfs,),
+        ovs_prefix=prefix,
+        _stored=stored,
+    )
+
+
+def _host() -> Image:
+    root = Path("/")
+    prefix = rootfs.ovs_prefix(root)
+    if prefix is None:
+        raise ImageError(
+            "image host: no ovs-vswitchd in /usr/local/sbin or /usr/sbin of this machine; run "
+            "`sudo apt-get install openvswitch-switch`, or use an image of the catalogue"
+        )
+    _, version = rootfs.require_ovs(root, "host")
+    return Image(
+        name="host", version=version, suite=None, key=None, lower=(root,), ovs_prefix=prefix
+    )
+
+
+def _prefix(name: str, text: str, base: Image) -> Image:
+    path = Path(text)
+    if not path.is_absolute():
+        raise ImageError(f"image {name}: {text!r} is not an absolute path")
+    _refuse_unfit(path, "link the tree to another place")
+    if not path.is_dir():
+        raise ImageError(f"image {name}: there is no directory {text}")
+    prefix = rootfs.ovs_prefix(path)
+    if prefix is None:
+        raise ImageError(
+            f"image {name}: neither usr/sbin/ovs-vswitchd nor usr/local/sbin/ovs-vswitchd is in "
+            f"{text}; make it with `make install DESTDIR={text}`"
+        )
+    assert base._stored is not None  # bases come from the catalogue
+    with full_disk_explained():
+        links = _kept_links(path, base._stored.rootfs)
+    return Image(
+        name=name,
+        version=rootfs.ovs_version(path, prefix) or "unknown",
+        suite=base.suite,
+        key=base.key,
+        lower=(*links, path, *base.lower),
+        ovs_prefix=prefix,
+        _stored=base._stored,
+    )
+
+
+def _refuse_unfit(path: Path, way_out: str) -> None:
+    """Refuse a path that can't stand in a list of overlayfs lower directories."""
+    for character, what in _UNFIT.items():
+        if character in str(path):
+            raise ImageError(f"overlayfs takes no path with {what} in it: {path}; {way_out}")
+
+
+def _kept_links(tree: Path, base: Path) -> tuple[Path, ...]:
+    """A directory for the top of the overlay with the base's links that ``tree`` would hide.
+
+    ``make install`` makes an empty ``var/run/openvswitch``. Laid over an image, it would replace
+    the link ``/var/run -> /run`` by a directory, and the daemons' sockets would be elsewhere.
+    Raise :class:`ImageError` for such a directory with files in it: they would not be seen.
+    """
+    links = {}
+    for directory, names, _ in os.walk(tree):
+        for name in tuple(names):
+            place = (Path(directory) / name).relative_to(tree)
+            if (base / place).is_symlink() and not (tree / place).is_symlink():
+                names.remove(name)
+                _refuse_files(tree / place, place, base)
+                links[str(place)] = str((base / place).readlink())
+    return (_link_layer(links),) if links else ()
+
+
+def _refuse_files(directory: Path, place: Path, base: Path) -> None:
+    for parent, _, files in os.walk(directory):
+        if files:
+            goal = (base / place).readlink()
+            raise ImageError(
+                f"{parent}/{files[0]}: in the image /{place} is a link to {goal}; install there "
+                "(`./configure --prefix=/usr --localstatedir=/var --sysconfdir=/etc`)"
+            )
+
+
+def _link_layer(links: dict[str, str]) -> Path:
+    """A directory that holds just ``links``; the same links have the same directory."""
+    key = hashlib.sha256(repr(sorted(links.items())).encode()).hexdigest()[:16]
+    layer = images_directory().parent / "links" / key
+    if layer.is_dir():
+        return layer
+    layer.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".new-", dir=layer.parent))
+    staging.chmod(0o755)
+    for place, goal in links.items():
+        (staging / place).parent.mkdir(parents=True, exist_ok=True)
+        (staging / place).symlink_to(goal)
+    try:
+        staging.rename(layer)
+    except OSError:
+        shutil.rmtree(staging)
+        if not layer.is_dir():  # else another process was faster
+            raise
+    return layer

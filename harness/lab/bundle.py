@@ -1,0 +1,1 @@
+def write(lab, directory, name, *, rerun, failure): return "none"

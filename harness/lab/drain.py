@@ -1,0 +1,148 @@
+"""The drain: proof that of everything that was sent nothing is under way any more.
+
+A round looks at every switch: nothing waits unread in its receive queues; it has answered a
+question, and a single thread of it both answers questions and forwards frames, so whatever it had
+in hand has left; and no interface counted anything meanwhile. When a whole round finds that in
+all switches at once, nothing can be on its way between them either. A quiet spell, derived from
+the latencies seen in this lab, covers what the kernel itself may hold (softirq backlogs).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.nodes.channel import pump
+from harness.nodes.remote import RemoteNode
+from harness.ovs.switch import Switch
+
+BOUND = 10.0
+"""Seconds after which a drain gives up: the verdict is then unknown."""
+SHORTEST_SPELL = 0.001
+SPELL_PER_LATENCY = 3
+LONGEST_SPELL = 1.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at all switches found."""
+
+    waiting: int
+    """Bytes in receive queues."""
+    counters: tuple[bytes, ...]
+    drops: dict[str, int]
+    """Frames that each switch's receive queues had no room for, since they were made."""
+
+
+@dataclass(frozen=True)
+class Drained:
+    """How a drain ended. ``reason`` is empty when everything is accounted for."""
+
+    reason: str
+    rounds: int
+    seconds: float
+
+
+class Drain:
+    """Watches the switches of one lab."""
+
+    def __init__(self, nodes: Mapping[str, RemoteNode], switches: Mapping[str, Switch]) -> None:
+        self._nodes = nodes
+        self._switches = switches
+        self._latency = 0.0
+        self._drops: dict[str, int] = {}
+
+    def learn_latency(self, seconds: float) -> None:
+        """Take note of the longest time that a frame took so far in this lab."""
+        self._latency = max(self._latency, seconds)
+
+    @property
+    def spell(self) -> float:
+        """How long the quiet at the end lasts, in seconds."""
+        return min(LONGEST_SPELL, max(SHORTEST_SPELL, SPELL_PER_LATENCY * self._latency))
+
+    def look(self) -> Look:
+        """Read every switch's queues and counters, all at once."""
+        answers = [(name, node.queues()) for name, node in self._nodes.items()]
+        waiting = 0
+        drops: dict[str, int] = {}
+        for name, answer in answers:
+            sockets = answer.result()
+            waiting += sum(entry[1] for entry in sockets)
+            drops[name] = sum(entry[2] or 0 for entry in sockets)
+        return Look(waiting, tuple(answer.blob() for _name, answer in answers), drops)
+
+    def begin(self) -> None:
+        """Note where the counters stand before anything is sent."""
+        self._drops = self.look().drops
+
+    def absorb(self, deadline: float) -> bool:
+        """Wait until no receive queue holds anything: there is room for more. False: too late."""
+        pause = 0.0002
+        while self.look().waiting:
+            if time.monotonic() > deadline:
+                return False
+            pump(pause)
+            pause = min(2 * pause, 0.02)
+        return True
+
+    def finish(self, bound: float = BOUND) -> Drained:
+        """Wait until nothing is under way, at most ``bound`` seconds."""
+        began = time.monotonic()
+        deadline = began + bound
+        rounds = 0
+        quiet_since: float | None = None
+        before = self.look()
+        while True:
+            rounds += 1
+            self._barrier()
+            after = self.look()
+            now = time.monotonic()
+            if after.waiting or after.counters != before.counters:
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = now
+            elif now - quiet_since >= self.spell:
+                return Drained(self._overflow(after), rounds, now - began)
+            if now > deadline:
+                return Drained(self._unfinished(before, after), rounds, now - began)
+            if quiet_since is not None:
+                pump(max(0.0, quiet_since + self.spell - now))
+            before = after
+
+    def _barrier(self) -> None:
+        """Have every switch's forwarding thread answer a question."""
+        for answer in [switch.barrier_soon() for switch in self._switches.values()]:
+            answer.result()
+
+    def _overflow(self, last: Look) -> str:
+        lost = {name: last.drops[name] - self._drops.get(name, 0) for name in last.drops}
+        return "; ".join(
+            f"{count} frames found no room in the receive queues of {name}, so it never saw them"
+            for name, count in lost.items()
+            if count > 0
+        )
+
+    def _unfinished(self, before: Look, after: Look) -> str:
+        if after.waiting:
+            return f"{after.waiting} bytes still wait in receive queues"
+        changed = [
+            f"{name} ({'; '.join(_changes(one, other))})"
+            for name, one, other in zip(
+                self._nodes, before.counters, after.counters, strict=True
+            )
+            if one != other
+        ]
+        return f"frames still flow, at {', '.join(changed)}"
+
+
+def _changes(before: bytes, after: bytes) -> list[str]:
+    """Which interfaces' lines differ in two readings of /proc/net/dev."""
+    old = dict(_lines(before))
+    return [name for name, line in _lines(after) if old.get(name) != line]
+
+
+def _lines(text: bytes) -> list[tuple[str, str]]:
+    lines = text.decode().splitlines()[2:]
+    return [(name.strip(), rest) for name, _, rest in (line.partition(":") for line in lines)]

@@ -1,0 +1,299 @@
+"""Sends batches of frames through a lab and collects what was seen of them, and where."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from harness.lab.drain import BOUND, Drain
+from harness.lab.errors import LabError
+from harness.lab.plan import Endpoint, Plan
+from harness.nodes.remote import RemoteNode
+from harness.traffic.batch import Batch
+from harness.traffic.identity import MAGIC, Template, stamp_many
+from harness.traffic.ledger import Flow, Ledger
+from harness.traffic.sightings import Point
+
+RECEIVE_ROOM = 128 << 10
+"""Bytes of a switch's receive queue that a window may fill: net.core.rmem_default is 208 KiB where
+nobody changed it, and a queue that overflows loses frames that the switch never saw."""
+RING_BYTES = 64 << 20
+"""Memory for the capture rings of one lab."""
+RING_BLOCK = 64 << 10
+RING_BLOCKS = (4, 16)
+"""Fewest and most blocks of one ring."""
+SEQUENCE_IN_TRAILER = 12
+
+Handler = Callable[[str, str | None, bytes], None]
+
+
+@dataclass
+class Capture:
+    """One capture under way: where, under which number at its node's agent, and how many frames
+    it has dropped so far."""
+
+    point: str
+    port: str | None
+    switch: str
+    number: int
+    drops: int = 0
+
+
+def charge(length: int) -> int:
+    """About what a frame of ``length`` bytes takes of a socket's receive buffer (its truesize:
+    the kernel rounds the data up to a power of two and adds its own book-keeping)."""
+    size = 512
+    while size < length + 384:
+        size *= 2
+    return size + 256
+
+
+class Engine:
+    """The sending and capturing half of one lab."""
+
+    def __init__(
+        self, plan: Plan, nodes: Mapping[str, RemoteNode], drain: Drain, *, run: int
+    ) -> None:
+        self.plan = plan
+        self.run = run
+        self.drain = drain
+        self._nodes = nodes
+        self._captures: list[Capture] = []
+        self._ports: dict[str, int] = {}
+        self._next_flow = 1
+        self._listener: Handler | None = None
+        shared = any(len(wire.ends) > 1 for wire in plan.wires.values())
+        self._shared_room = (
+            RECEIVE_ROOM // max(switch.replication for switch in plan.switches.values())
+            if shared
+            else None
+        )
+
+    @property
+    def points(self) -> list[Point]:
+        """All attachment points."""
+        hosts = [Point(name, "host") for name in self.plan.endpoints]
+        return hosts + [Point(name, "wire") for name in self.plan.wires]
+
+    # -- set-up
+
+    def open(self) -> None:
+        """Open a capture at every attachment point, and a port to send through at every endpoint."""
+        places = self._places()
+        blocks = RING_BYTES // RING_BLOCK // max(1, sum(len(at) for at in places.values()))
+        blocks = max(RING_BLOCKS[0], min(RING_BLOCKS[1], blocks))
+        ports = {}
+        for switch, at in places.items():
+            node = self._nodes[switch]
+            handlers = [partial(self._heard, point, port) for point, port, _where in at]
+            numbers = node.open_captures(
+                [where for _point, _port, where in at],
+                handlers,
+                blocks=blocks,
+                block_size=RING_BLOCK,
+            )
+            for (point, port, _where), number in zip(at, numbers, strict=True):
+                self._captures.append(Capture(point, port, switch, number))
+            mine = self.plan.switches[switch].endpoints
+            ports[switch] = node.open_ports([(one.space, one.interface) for one in mine])
+        for switch, answer in ports.items():
+            names = (one.name for one in self.plan.switches[switch].endpoints)
+            self._ports.update(zip(names, answer.result(), strict=True))
+
+    def _places(self) -> dict[str, list[tuple[str, str | None, tuple[str | None, str, str]]]]:
+        places: dict[str, list[tuple[str, str | None, tuple[str | None, str, str]]]] = {
+            name: [
+                (one.name, None, (one.space, one.interface, "in")) for one in switch.endpoints
+            ]
+            for name, switch in self.plan.switches.items()
+        }
+        for wire in self.plan.wires.values():
+            for end in wire.ends:
+                # What a switch puts on the wire, seen where it does: each frame once.
+                where = (None, end.interface, "out")
+                places[end.switch].append((wire.name, f"{end.switch}:{end.interface}", where))
+        return places
+
+    def _heard(self, point: str, port: str | None, block: bytes) -> None:
+        if self._listener is not None:
+            self._listener(point, port, block)
+
+    # -- batches
+
+    def ledger(self) -> Ledger:
+        """An empty ledger for the next batch."""
+        return Ledger(self.run, self.points, first_flow=self._next_flow)
+
+    def exchange(
+        self, ledger: Ledger, phases: Sequence[Sequence[tuple[Flow, int]]], bound: float = BOUND
+    ) -> Batch:
+        """Send ``count`` frames of each flow, one phase after the other, drain, and judge.
+
+        A phase begins when everything of the phase before it has arrived.
+        """
+        with self.listening(ledger):
+            for number, phase in enumerate(phases):
+                if number:
+                    drained = self.drain.finish(bound)
+                    if drained.reason:
+                        return self.conclude(ledger, drained.reason)
+                self._send_phase(phase, time.monotonic() + bound)
+            drained = self.drain.finish(bound)
+            batch = self.conclude(ledger, drained.reason)
+        self._note_latencies(batch)
+        return batch
+
+    def listening(self, ledger: Ledger) -> _Listening:
+        """A context in which everything captured goes into ``ledger``."""
+        return _Listening(self, lambda point, port, block: ledger.take(point, block, port))
+
+    def conclude(self, ledger: Ledger, reason: str) -> Batch:
+        """Read all captures to their end and judge what they hold."""
+        drops = self.sync()
+        self._next_flow += len(ledger.flows)
+        return Batch(ledger, drained=not reason, reason=reason, drops=drops)
+
+    def sync(self) -> dict[str, int]:
+        """Take in everything that was captured; return the frames dropped since the last time, by
+        attachment point."""
+        by_switch: dict[str, list[Capture]] = {}
+        for capture in self._captures:
+            by_switch.setdefault(capture.switch, []).append(capture)
+        asked = [
+            (captures, self._nodes[switch].sync_captures([one.number for one in captures]))
+            for switch, captures in by_switch.items()
+        ]
+        lost: dict[str, int] = {}
+        for captures, answer in asked:
+            for capture, (_packets, drops) in zip(captures, answer.result(), strict=True):
+                fresh, capture.drops = drops - capture.drops, drops
+                if fresh:
+                    lost[capture.point] = lost.get(capture.point, 0) + fresh
+        return lost
+
+    def _note_latencies(self, batch: Batch) -> None:
+        # A sample is enough: a batch of thousands would take longer to look through than to send.
+        longest = [max(sent.latencies, default=0) for sent in batch.sent[:64]]
+        self.drain.learn_latency(max(longest, default=0) / 1e9)
+
+    # -- sending
+
+    def _send_phase(self, phase: Sequence[tuple[Flow, int]], deadline: float) -> None:
+        window = _Window(self._shared_room)
+        for flow, count in phase:
+            left = count
+            cost = charge(len(flow.template.frame))
+            while left:
+                fits = window.fits(flow.source, cost, left)
+                if fits:
+                    window.add(flow, fits, cost)
+                    left -= fits
+                if left:
+                    self._send_window(window)
+                    self.drain.absorb(deadline)
+                    window = _Window(self._shared_room)
+        self._send_window(window)
+
+    def _send_window(self, window: _Window) -> None:
+        by_switch: dict[str, list[str]] = {}
+        for source in window.frames:
+            by_switch.setdefault(self.plan.endpoints[source].switch, []).append(source)
+        asked = []
+        for switch, sources in by_switch.items():
+            batch = []
+            blobs = []
+            for source in sources:
+                lengths: list[int] = []
+                for flow, count, data in window.frames[source]:
+                    lengths += [len(flow.template.frame)] * count
+                    blobs.append(data)
+                batch.append((self._ports[source], lengths))
+            asked.append((sources, batch, self._nodes[switch].send_frames(batch, b"".join(blobs))))
+        for sources, batch, answer in asked:
+            results = answer.result()
+            for source, (_port, lengths), (sent, began, error) in zip(
+                sources, batch, results, strict=True
+            ):
+                if sent < len(lengths):
+                    raise LabError(
+                        f"{source} could not send a frame of {lengths[sent]} bytes: "
+                        f"{error or 'the kernel refused it'}"
+                    )
+                for flow, count, _data in window.frames[source]:
+                    flow.times.append((flow.count - count, began))
+
+    # -- streams
+
+    def start_stream(self, flow: Flow, rate: float | None, count: int | None = None) -> int:
+        """Send frames of ``flow`` in the background; return the stream's number."""
+        endpoint = self.plan.endpoints[flow.source]
+        spec: dict[str, Any] = {"rate": rate, "count": count, **stream_spec(flow.template)}
+        answer = self._node_of(endpoint).start_stream(
+            self._ports[flow.source], spec, flow.template.frame
+        )
+        number: int = answer.result()
+        return number
+
+    def stop_stream(self, flow: Flow, number: int, *, wait: bool = False) -> None:
+        """End a stream and note what it sent."""
+        node = self._node_of(self.plan.endpoints[flow.source])
+        answer = node.stop_stream(number, wait=wait)
+        ended = answer.result()
+        marks = memoryview(answer.blob()).cast("Q")
+        flow.times.extend(zip(marks[::2], marks[1::2], strict=True))
+        flow.count += ended["sent"]
+        if ended["error"]:
+            raise LabError(f"{flow.source} could not go on sending: {ended['error']}")
+
+    def _node_of(self, endpoint: Endpoint) -> RemoteNode:
+        return self._nodes[endpoint.switch]
+
+
+def stream_spec(template: Template) -> dict[str, int]:
+    """What the agent needs to number and seal a template's frames by itself."""
+    return {
+        "sequence_offset": template.trailer_offset + SEQUENCE_IN_TRAILER,
+        "digest_seed": template.seed,
+        "fixed_sum": MAGIC + template.run + template.flow,
+    }
+
+
+class _Listening:
+    def __init__(self, engine: Engine, listener: Handler) -> None:
+        self._engine, self._listener = engine, listener
+
+    def __enter__(self) -> None:
+        # What came before belongs to nobody here.
+        self._engine.sync()
+        self._engine.drain.begin()
+        self._engine._listener = self._listener
+
+    def __exit__(self, *_: object) -> None:
+        self._engine._listener = None
+
+
+class _Window:
+    """Frames that are sent at once: no more than the switches' receive queues surely hold."""
+
+    def __init__(self, shared_room: int | None) -> None:
+        self.frames: dict[str, list[tuple[Flow, int, bytes]]] = {}
+        self._shared = shared_room
+        self._used: dict[str, int] = {}
+
+    def fits(self, source: str, cost: int, wanted: int) -> int:
+        """How many frames of ``cost`` bytes each still fit; at least one into an empty window."""
+        room = RECEIVE_ROOM - self._used.get(source, 0)
+        if self._shared is not None:
+            room = min(room, self._shared - sum(self._used.values()))
+        fits = max(0, room) // cost
+        return min(wanted, fits if self._used else max(1, fits))
+
+    def add(self, flow: Flow, count: int, cost: int) -> None:
+        """Take ``count`` frames more of ``flow``, its next ones."""
+        data = stamp_many(flow.template, flow.count, count)
+        flow.count += count
+        self.frames.setdefault(flow.source, []).append((flow, count, data))
+        self._used[flow.source] = self._used.get(flow.source, 0) + count * cost

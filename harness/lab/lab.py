@@ -1,0 +1,325 @@
+"""One live topology, and the verbs that a scenario uses on it."""
+
+from __future__ import annotations
+
+import random
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.lab import plan as plans
+from harness.lab import wiring
+from harness.lab.drain import Drain
+from harness.lab.engine import Engine
+from harness.lab.errors import LabError
+from harness.lab.host import Host
+from harness.lab.target import Target
+from harness.lab.traffic import Traffic
+from harness.nodes.base import Completed, NodeError
+from harness.nodes.namespace import Fabric, NamespaceNode
+from harness.ovs.switch import Switch
+from harness.ovs.tasks import gather
+from harness.topology import Topology, TopologySpec
+from harness.traffic.batch import Batch, Sent
+from harness.traffic.frames import Tag, from_scapy, probe_frame
+from harness.traffic.matrix import MatrixPlan, ProbeMatrix
+
+if TYPE_CHECKING:
+    from scapy.packet import Packet
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+Surprise = Literal["strays", "duplicates", "changed"]
+"""What a switch should not do to frames unless its configuration says so."""
+
+
+class SurpriseError(AssertionError):
+    """Frames arrived that nobody sent, or twice, or not as they were sent, and the scenario did
+    not say that it expects that."""
+
+
+class Lab:
+    """A topology on real switches. Use it as a context manager, or through the fixture ``lab``."""
+
+    def __init__(
+        self,
+        topology: Topology | TopologySpec,
+        fabric: Fabric,
+        lower: Sequence[Path],
+        *,
+        target: Target,
+        seed: int = 0,
+    ) -> None:
+        self.spec = topology.freeze() if isinstance(topology, Topology) else topology
+        self.target = target
+        self.seed = seed
+        self.random = random.Random(seed)
+        """For everything that a scenario draws: it repeats with the seed of the run."""
+        self.measurements: dict[str, object] = {}
+        self.batches: list[Batch] = []
+        """Every batch so far, for a failure's bundle."""
+        self._plan = plans.make(self.spec)
+        self._fabric = fabric
+        self._lower = lower
+        self._nodes: dict[str, NamespaceNode] = {}
+        self._switches: dict[str, Switch] = {}
+        self._bridges: list[str] = []
+        self._expected: set[Surprise] = set()
+        self._closed = False
+
+    # -- life
+
+    def start(self) -> Lab:
+        """Build everything. Raises what went wrong, and leaves nothing behind then."""
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        starting = []
+        waiting = []
+        for name, planned in self._plan.switches.items():
+            node = self._fabric.start_node(name, self._lower)
+            self._nodes[name] = node
+            switch = self._switches[name] = Switch(node, planned.spec, self.target.ovs_datapath)
+            starting.append(switch.start_soon())
+            waiting += wiring.add_hosts(planned, node)
+        self._bridges = wiring.lay_underlays(self._plan, self._fabric, self._nodes)
+        for answer in waiting:
+            answer.result()
+        gather(starting)
+        gather([switch.configure_soon() for switch in self._switches.values()])
+        for name, planned in self._plan.switches.items():
+            for answer in wiring.set_up_own_ports(planned, self._nodes[name]):
+                answer.result()
+        self._add_routes()
+        self._meet_neighbours()
+        run = self.random.getrandbits(32)
+        drain = Drain(self._nodes, self._switches)
+        self.engine = Engine(self._plan, self._nodes, drain, run=run)
+        self.engine.open()
+        drain.finish()
+
+    def _add_routes(self) -> None:
+        for name, planned in self._plan.switches.items():
+            for route in planned.spec.routes:
+                self._nodes[name].run(["ip", "route", "add", *shlex.split(route)])
+
+    def _meet_neighbours(self) -> None:
+        """Let tunnel ends find each other: Open vSwitch drops what it would send to a neighbour
+        whose MAC address it does not know yet (userspace tunnelling; "Open vSwitch Howto")."""
+        pings = []
+        for name, planned in self._plan.switches.items():
+            for local, remote in planned.neighbours:
+                source = ["-I", local] if local else []
+                command = ["ping", "-c", "1", "-w", "2", "-q", *source, remote]
+                pings.append(self._nodes[name].run_soon(command))
+        for ping in pings:
+            ping.result()
+
+    def close(self) -> None:
+        """End every switch and everything that was made for the lab. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        for node in self._nodes.values():
+            node.close()
+        try:
+            wiring.lift_underlays(self._fabric, self._bridges)
+        except NodeError:
+            # The launcher has ended, and the underlays with it.
+            self._bridges = []
+
+    def __enter__(self) -> Lab:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- who is there
+
+    @property
+    def hosts(self) -> dict[str, Host]:
+        """All hosts, and declared internal ports (as ``switch:port``), by name."""
+        return {
+            name: Host(endpoint, self._nodes[endpoint.switch])
+            for name, endpoint in self._plan.endpoints.items()
+        }
+
+    def host(self, name: str) -> Host:
+        """One host. Raise :class:`LabError` when there is none of that name."""
+        endpoint = self._endpoint(name)
+        return Host(endpoint, self._nodes[endpoint.switch])
+
+    @property
+    def switches(self) -> Mapping[str, Switch]:
+        """All switches by name."""
+        return dict(self._switches)
+
+    def switch(self, name: str) -> Switch:
+        """One switch. Raise :class:`LabError` when there is none of that name."""
+        if name not in self._switches:
+            raise LabError(_none_called("switch", name, self._switches))
+        return self._switches[name]
+
+    def node(self, name: str) -> NamespaceNode:
+        """The node that a switch lives in."""
+        self.switch(name)
+        return self._nodes[name]
+
+    @property
+    def commands(self) -> list[Completed]:
+        """Every command that was run in any node."""
+        return [done for node in self._nodes.values() for done in node.commands]
+
+    def _endpoint(self, name: str) -> plans.Endpoint:
+        if name not in self._plan.endpoints:
+            raise LabError(_none_called("host", name, self._plan.endpoints))
+        return self._plan.endpoints[name]
+
+    def mac(self, name: str) -> str:
+        """The MAC address of a host or internal port."""
+        endpoint = self._endpoint(name)
+        if endpoint.mac:
+            return endpoint.mac
+        path = f"/sys/class/net/{endpoint.interface}/address"
+        return self._nodes[endpoint.switch].read_file(path).decode().strip()
+
+    # -- frames
+
+    def probe(
+        self,
+        source: str,
+        to: str | None = None,
+        *,
+        mac: str | None = None,
+        vlan: int | Sequence[int | Tag] = (),
+        count: int = 1,
+        size: int = 64,
+    ) -> Sent:
+        """Send ``count`` frames of ``size`` bytes from one host, to the address of another
+        (``to``), to any address (``mac``) or, with neither, to the broadcast address.
+
+        ``vlan`` is what the host itself tags them with: a VLAN ID, or several IDs or tags from
+        outermost to innermost; ``size`` counts them.
+        """
+        ledger = self.engine.ledger()
+        frame = probe_frame(
+            self.mac(source), mac or (self.mac(to) if to else BROADCAST), size=size, vlan=_tags(vlan)
+        )
+        flow = ledger.flow(source, frame, to=[to] if to else self._others(source))
+        return self.judge(self.engine.exchange(ledger, [[(flow, count)]])).result(flow)
+
+    def probe_all(self, *, size: int = 64) -> ProbeMatrix:
+        """Send one broadcast from every host, then a unicast from each to each other one, and say
+        who heard what."""
+        ledger = self.engine.ledger()
+        plan = MatrixPlan(ledger, {name: self.mac(name) for name in self._host_names()}, size=size)
+        phases = [
+            [(flow, 1) for flow in flows]
+            for flows in (plan.broadcast.values(), plan.unicast.values())
+        ]
+        return ProbeMatrix(plan, self.judge(self.engine.exchange(ledger, phases)))
+
+    def announce(self, *names: str) -> Batch:
+        """Have hosts (all, when none is named) broadcast one frame each, so that the switches
+        learn where they are."""
+        ledger = self.engine.ledger()
+        for name in names or self._host_names():
+            frame = probe_frame(self.mac(name), BROADCAST)
+            ledger.flow(name, frame, to=self._others(name))
+        phase = [(flow, 1) for flow in ledger.flows]
+        return self.judge(self.engine.exchange(ledger, [phase]))
+
+    def send(
+        self, source: str, frame: Packet | bytes, *, to: str | Iterable[str] = (), count: int = 1
+    ) -> Sent:
+        """Send a frame written with scapy. It gets an identity inside its payload, lengths and
+        checksums right; ``bytes`` are sent exactly as they are, and known by their content.
+
+        ``to`` are the hosts that are meant to hear it, for :attr:`Sent.leaked` and the like.
+        """
+        return self.send_all([(source, frame)], to=to, count=count).sent[0]
+
+    def send_all(
+        self,
+        frames: Iterable[tuple[str, Packet | bytes]],
+        *,
+        to: str | Iterable[str] = (),
+        count: int = 1,
+    ) -> Batch:
+        """Send several frames, each from its own host, in one batch with one drain."""
+        ledger = self.engine.ledger()
+        meant = [to] if isinstance(to, str) else list(to)
+        for source, frame in frames:
+            self._endpoint(source)
+            ledger.flow(source, from_scapy(frame), to=meant)
+        phase = [(flow, count) for flow in ledger.flows]
+        return self.judge(self.engine.exchange(ledger, [phase]))
+
+    def traffic(
+        self, *, rate: float, pairs: Iterable[tuple[str, str]] | None = None, size: int = 64
+    ) -> Traffic:
+        """Frames in the background while something is done to a switch: a context manager.
+
+        ``rate`` is in frames a second over all ``pairs`` (source, destination) together; when
+        none are given, every ordered pair of hosts that can hear each other takes part.
+        """
+        return Traffic(self, rate=rate, pairs=pairs, size=size)
+
+    def _host_names(self) -> list[str]:
+        return [name for name, endpoint in self._plan.endpoints.items() if endpoint.is_host]
+
+    def _others(self, source: str) -> list[str]:
+        return [name for name in self._host_names() if name != source]
+
+    # -- judgement
+
+    def expect(self, *surprises: Surprise) -> None:
+        """Say that frames will arrive here that nobody sent (``strays``: a switch's own, say), or
+        more than once (``duplicates``), or not as they were sent (``changed``)."""
+        self._expected.update(surprises)
+
+    def judge(self, batch: Batch) -> Batch:
+        """Take note of a batch, so that :meth:`verify` looks at it and a bundle has it."""
+        self.batches.append(batch)
+        return batch
+
+    def verify(self) -> None:
+        """Raise when something is wrong that no scenario has to ask for: a daemon died
+        (:class:`~harness.ovs.errors.DaemonError`, with its log), or frames arrived that nobody
+        sent, twice, or changed (:class:`SurpriseError`), unless :meth:`expect` said so."""
+        for switch in self._switches.values():
+            switch.check_alive()
+        lines = []
+        for batch in self.batches:
+            if batch.unknown:
+                # Whoever asked about this batch was told.
+                continue
+            for kind in ("strays", "duplicates", "changed"):
+                if kind not in self._expected:
+                    lines += [f"{kind}: {found.summary()}" for found in getattr(batch, kind)]
+        if lines:
+            shown = "\n  ".join(lines[:20])
+            more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
+            raise SurpriseError(
+                f"frames arrived that should not have (lab.expect(...) where they may):\n  "
+                f"{shown}{more}"
+            )
+
+    def record(self, name: str, value: object) -> None:
+        """Keep a measurement; it goes into the results, and nothing is asserted about it."""
+        self.measurements[name] = value
+
+
+def _tags(vlan: int | Sequence[int | Tag]) -> list[Tag]:
+    given = [vlan] if isinstance(vlan, int) else vlan
+    return [Tag.of(one) if isinstance(one, int) else one for one in given]
+
+
+def _none_called(what: str, name: str, there: Iterable[str]) -> str:
+    return f"no {what} is called {name!r}; there are: {', '.join(sorted(there))}"
+

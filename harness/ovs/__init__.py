@@ -1,0 +1,32 @@
+"""How Open vSwitch is driven: life of the daemons, configuration, state."""
+
+from harness.ovs.errors import (
+    ConfigurationError,
+    DaemonError,
+    OpenFlowError,
+    OvsError,
+    PortError,
+    PortFailure,
+    UnexpectedOutputError,
+)
+from harness.ovs.state import State, diff, load
+from harness.ovs.switch import Counters, Learned, Switch
+from harness.ovs.tasks import Task, gather
+
+__all__ = [
+    "ConfigurationError",
+    "Counters",
+    "DaemonError",
+    "Learned",
+    "OpenFlowError",
+    "OvsError",
+    "PortError",
+    "PortFailure",
+    "State",
+    "Switch",
+    "Task",
+    "UnexpectedOutputError",
+    "diff",
+    "gather",
+    "load",
+]

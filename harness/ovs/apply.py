@@ -1,0 +1,121 @@
+"""Make a running switch what its topology says, and find out whether Open vSwitch could do it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from harness.nodes.base import Completed, Node
+from harness.ovs import daemons, openflow
+from harness.ovs.configure import TIMEOUT, interfaces, vsctl_args
+from harness.ovs.errors import ConfigurationError, PortError, PortFailure
+from harness.ovs.layout import Layout
+from harness.ovs.ovsdb import Database
+from harness.ovs.tasks import Steps
+from harness.topology.model import Bridge, Switch
+
+_CARRIED_OUT = (0, 65)
+"""Exit statuses of ovs-vsctl after a transaction that took place. From 3.6 on it is 65 when a port
+could not be made, before that it is 0 all the same (NEWS, v3.6.0)."""
+
+_COMPLAINT = re.compile(r"\|(?:WARN|ERR|EMER)\|(?P<said>.*)$")
+_DETECTED = re.compile(
+    r"Error detected while setting up '(?P<name>[^']+)'(?:: (?P<said>.*?))?(?:\.  See|$)",
+    re.MULTILINE,
+)
+
+
+def apply(
+    node: Node, layout: Layout, database: Database, switch: Switch, datapath: str
+) -> Steps[None]:
+    """Configure ``switch`` in one transaction, look whether every port came to be, and write its
+    OpenFlow part.
+
+    Raise :class:`PortError` for ports and bridges that could not be made, :class:`OpenFlowError`
+    for refused flows, groups, meters and TLV maps, :class:`ConfigurationError` for a transaction
+    that was refused as a whole.
+    """
+    argv = [layout.program("ovs-vsctl"), *vsctl_args(switch, datapath)]
+    answers = yield [node.run_soon(argv, timeout=TIMEOUT + 5)]
+    done: Completed = answers[0]
+    if done.status in _CARRIED_OUT:
+        failures = failed_ports(node, layout, database, switch.bridges)
+        if failures:
+            raise PortError(switch.name, failures)
+    if done.status != 0:
+        raise ConfigurationError(_refusal(node, layout, switch, done))
+    yield from openflow.apply(node, layout, switch.name, switch.bridges)
+
+
+def _refusal(node: Node, layout: Layout, switch: Switch, done: Completed) -> str:
+    if done.status < 0:
+        # ovs-vsctl's --timeout ends it with SIGALRM while it waits for ovs-vswitchd.
+        what = f"ovs-vswitchd did not carry out its configuration within {TIMEOUT} s"
+        return f"{switch.name}: {what}\n{daemons.log_tail(node, layout, daemons.OVS_VSWITCHD)}"
+    said = done.stderr.strip() or f"exit status {done.status}"
+    return f"{switch.name}: the configuration was refused: {said}"
+
+
+def failed_ports(
+    node: Node, layout: Layout, database: Database, bridges: Sequence[Bridge]
+) -> list[PortFailure]:
+    """Bridges and ports that Open vSwitch could not make, in the topology's order.
+
+    A bridge without a datapath id was not made. An interface's ``error`` has Open vSwitch's
+    words, and without an ``ofport``, or with -1, it was not made (ovs-vswitchd.conf.db(5)).
+    """
+    operations = [
+        _select("Bridge", "name", "datapath_id"),
+        _select("Interface", "name", "error", "ofport"),
+    ]
+    made, ports = (result["rows"] for result in database.transact(operations))
+    ids = {row["name"]: row["datapath_id"] for row in made}
+    rows = {row["name"]: row for row in ports}
+    failed: list[tuple[str, str | None]] = []
+    for bridge in bridges:
+        if not isinstance(ids.get(bridge.name), str):
+            failed.append((bridge.name, None))
+        else:
+            names = (name for name in interfaces(bridge) if not _usable(rows.get(name)))
+            failed.extend((bridge.name, name) for name in names)
+    log = daemons.logs(node, layout)[daemons.OVS_VSWITCHD] if failed else ""
+    return [
+        PortFailure(bridge, name, _reason(rows.get(name or bridge), log, name or bridge))
+        for bridge, name in failed
+    ]
+
+
+def _select(table: str, *columns: str) -> dict[str, Any]:
+    return {"op": "select", "table": table, "columns": columns, "where": []}
+
+
+def _usable(row: dict[str, Any] | None) -> bool:
+    if row is None or isinstance(row["error"], str):
+        return False
+    return isinstance(row["ofport"], int) and row["ofport"] > 0
+
+
+def _reason(row: dict[str, Any] | None, log: str, name: str) -> str:
+    if row is not None and isinstance(row["error"], str):
+        return str(row["error"])
+    return _last_word(log, name)
+
+
+def _last_word(log: str, name: str) -> str:
+    """The last complaint in ovs-vswitchd's log that names a port or bridge."""
+    named = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
+    for line in reversed(log.splitlines()):
+        match = _COMPLAINT.search(line)
+        if match is not None and named.search(match["said"]):
+            return match["said"]
+    return "Open vSwitch did not make it, and its log does not say why"
+
+
+def errors_in(said: str) -> list[tuple[str, str]]:
+    """Ports that ``ovs-vsctl`` itself said could not be made: (name, reason).
+
+    It says so on its standard error; before version 3.6 it exits 0 all the same.
+    """
+    found = _DETECTED.finditer(said)
+    return [(match["name"], match["said"] or "no reason given") for match in found]

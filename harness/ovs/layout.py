@@ -1,0 +1,78 @@
+"""Where an installation of Open vSwitch keeps its programs, sockets, logs and database."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.nodes.base import Node
+from harness.ovs.errors import OvsError
+
+_DATA_DIRECTORIES = ("/usr/local/share/openvswitch", "/usr/share/openvswitch")
+"""A developer's own installation comes first, as it does on PATH."""
+
+_SETTING = re.compile(
+    r"""^\s*(?P<name>logdir|rundir|dbdir|bindir|sbindir)=
+        (?:\$\{\w+-)?'(?P<value>/[^']*)'""",
+    re.MULTILINE | re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Directories of one installation, as its own ``ovs-lib`` has them. Absolute paths."""
+
+    datadir: str
+    bindir: str
+    sbindir: str
+    rundir: str
+    logdir: str
+    dbdir: str
+
+    @property
+    def ovs_ctl(self) -> str:
+        return f"{self.datadir}/scripts/ovs-ctl"
+
+    @property
+    def db_socket(self) -> str:
+        """The socket of ovsdb-server (ovs-ctl(8), ``--db-sock``)."""
+        return f"{self.rundir}/db.sock"
+
+    def program(self, name: str) -> str:
+        """How ``ovs-vsctl`` and its like are called: by name where that finds the right one."""
+        return name if self.bindir == "/usr/bin" else f"{self.bindir}/{name}"
+
+    def pidfile(self, daemon: str) -> str:
+        return f"{self.rundir}/{daemon}.pid"
+
+    def log(self, daemon: str) -> str:
+        return f"{self.logdir}/{daemon}.log"
+
+    def control_socket(self, daemon: str, pid: int) -> str:
+        """The unixctl socket of a daemon (ovs-appctl(8), ``--target``)."""
+        return f"{self.rundir}/{daemon}.{pid}.ctl"
+
+
+def parse(ovs_lib: str, datadir: str) -> Layout:
+    """Read the directories that were written into an ``ovs-lib`` when it was built.
+
+    Raise :class:`OvsError` when one of them is missing.
+    """
+    found = {match["name"]: match["value"] for match in _SETTING.finditer(ovs_lib)}
+    missing = {"logdir", "rundir", "dbdir", "bindir", "sbindir"} - found.keys()
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise OvsError(f"{datadir}/scripts/ovs-lib does not say where its {names} is")
+    return Layout(datadir=datadir, **found)
+
+
+def find(node: Node) -> Layout:
+    """Find the installation in a node. Raise :class:`OvsError` when there is none."""
+    libraries = [f"{datadir}/scripts/ovs-lib" for datadir in _DATA_DIRECTORIES]
+    for datadir, content in zip(_DATA_DIRECTORIES, node.read_files(libraries), strict=True):
+        if content is not None:
+            return parse(content.decode(errors="replace"), datadir)
+    raise OvsError(
+        f"{node.name}: there is no Open vSwitch in this node's image: none of "
+        f"{', '.join(libraries)} is there"
+    )

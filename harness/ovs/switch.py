@@ -1,0 +1,294 @@
+"""One Open vSwitch instance in a node: what a scenario, a fault and the lab do with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.nodes.base import Completed, Node, Pending
+from harness.ovs import apply, daemons, layout, reading
+from harness.ovs.daemons import OVS_VSWITCHD, OVSDB_SERVER, Daemon
+from harness.ovs.errors import ConfigurationError, DaemonError, OvsError, PortError, PortFailure
+from harness.ovs.ovsdb import Database, Scalar
+from harness.ovs.state import State
+from harness.ovs.tasks import Steps, Task
+from harness.topology import model
+
+_TIMEOUT = 30
+"""Seconds that a command by hand may take."""
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What happened to frames in a datapath (ovs-dpctl(8), "show"): ``hit`` found their flow there,
+    ``missed`` went up to ovs-vswitchd, ``lost`` were dropped on their way up."""
+
+    hit: int
+    missed: int
+    lost: int
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(self.hit + other.hit, self.missed + other.missed, self.lost + other.lost)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """An entry of a bridge's MAC table (ovs-appctl(8), ``fdb/show``). ``port`` is an OpenFlow port
+    number or ``LOCAL``; ``age`` is in seconds, None for a static entry."""
+
+    port: str
+    vlan: int
+    mac: str
+    age: int | None
+
+
+class Switch:
+    """A switch: ``spec`` says what it is to be, ``node`` is what it lives in.
+
+    Methods that end in ``_soon`` begin the work and return a :class:`~harness.ovs.tasks.Task`;
+    :func:`~harness.ovs.tasks.gather` takes many of them to their end at the same time.
+    """
+
+    def __init__(self, node: Node, spec: model.Switch, datapath: str) -> None:
+        self.node = node
+        self.spec = spec
+        self.datapath = datapath
+        self.name = spec.name
+        self._layout: layout.Layout | None = None
+        self._daemons: dict[str, Daemon] = {}
+        self._database: Database | None = None
+
+    @property
+    def layout(self) -> layout.Layout:
+        """Where the installation in the node keeps its files. Raise :class:`OvsError` when there
+        is none."""
+        if self._layout is None:
+            self._layout = layout.find(self.node)
+        return self._layout
+
+    # -- life
+
+    def start(self) -> None:
+        """Start both daemons. Raise :class:`DaemonError` when one does not run afterwards."""
+        self.start_soon().result()
+
+    def start_soon(self) -> Task[None]:
+        """Like :meth:`start`, not waiting."""
+        return Task(self._start())
+
+    def _start(self) -> Steps[None]:
+        self._expect((yield from daemons.start(self.node, self.layout, self._options())))
+
+    def stop(self) -> None:
+        """Stop both daemons. Raise :class:`DaemonError` when one still runs afterwards."""
+        self.stop_soon().result()
+
+    def stop_soon(self) -> Task[None]:
+        """Like :meth:`stop`, not waiting."""
+        return Task(self._stop())
+
+    def _stop(self) -> Steps[None]:
+        self._expect({})
+        yield from daemons.stop(self.node, self.layout)
+
+    def restart(self) -> Completed:
+        """Restart both daemons with ``ovs-ctl restart``, which saves and restores the flows.
+
+        Returns what it printed: that flows could not be restored is no failure to it. Raise
+        :class:`DaemonError` when a daemon does not run afterwards.
+        """
+        return self.restart_soon().result()
+
+    def restart_soon(self) -> Task[Completed]:
+        """Like :meth:`restart`, not waiting."""
+        return Task(self._restart())
+
+    def _restart(self) -> Steps[Completed]:
+        self._expect({})
+        done, now = yield from daemons.restart(self.node, self.layout, self._options())
+        self._expect(now)
+        return done
+
+    def _options(self) -> list[str]:
+        return daemons.options(self.name, self.datapath)
+
+    def _expect(self, now: dict[str, Daemon]) -> None:
+        self._daemons = now
+        self._database = None
+
+    def adopt(self) -> None:
+        """Take the daemons that run now for those that ought to: after something else than this
+        object started, stopped or upgraded them."""
+        self._layout = None
+        self._expect(daemons.running(self.node, self.layout))
+
+    def check_alive(self) -> None:
+        """Raise :class:`DaemonError`, with the end of its log, if a daemon died or was replaced."""
+        daemons.check_alive(self.node, self.layout, self._daemons)
+
+    def status(self) -> str:
+        """What ``ovs-ctl status`` prints."""
+        return daemons.status(self.node, self.layout)
+
+    def version(self) -> str:
+        """The version of the installed Open vSwitch, such as ``3.5.0``."""
+        return daemons.version(self.node, self.layout)
+
+    def logs(self) -> dict[str, str]:
+        """The logs of both daemons, by the daemon's name."""
+        return daemons.logs(self.node, self.layout)
+
+    def pid(self, daemon: str = OVS_VSWITCHD) -> int:
+        """The pid of a daemon, in its node. Raise :class:`DaemonError` when it was not started."""
+        if daemon not in self._daemons:
+            raise DaemonError(f"{self.name}: {daemon} is not running; start the switch first")
+        return self._daemons[daemon].pid
+
+    # -- configuration
+
+    def configure(self) -> None:
+        """Make the switch what ``spec`` says (see :func:`harness.ovs.apply.apply`)."""
+        self.configure_soon().result()
+
+    def configure_soon(self) -> Task[None]:
+        """Like :meth:`configure`, not waiting."""
+        return Task(self._configure())
+
+    def _configure(self) -> Steps[None]:
+        try:
+            yield from apply.apply(self.node, self.layout, self.database, self.spec, self.datapath)
+        except ConfigurationError:
+            # That a daemon died is the better reason, if there are two.
+            self.check_alive()
+            raise
+
+    # -- commands by hand
+
+    def vsctl(self, *args: str, timeout: int = _TIMEOUT) -> str:
+        """``ovs-vsctl`` and what it prints. ``timeout`` is in seconds.
+
+        Raise :class:`PortError` when it says that a port could not be made, in every version;
+        :class:`CommandFailed` for any other failure.
+        """
+        done = self._command("ovs-vsctl", args, timeout)
+        failed = apply.errors_in(done.stderr)
+        if failed:
+            raise PortError(self.name, [PortFailure("?", port, said) for port, said in failed])
+        return done.check().stdout
+
+    def ofctl(self, *args: str, stdin: str = "", timeout: int = _TIMEOUT) -> str:
+        """``ovs-ofctl`` and what it prints; a file name ``-`` reads ``stdin``."""
+        return self._command("ovs-ofctl", args, timeout, stdin).check().stdout
+
+    def appctl(self, *args: str, timeout: int = _TIMEOUT) -> str:
+        """``ovs-appctl`` and what it prints."""
+        return self._command("ovs-appctl", args, timeout).check().stdout
+
+    def dpctl(self, command: str, *args: str, timeout: int = _TIMEOUT) -> str:
+        """A command of ovs-dpctl(8), carried out by ovs-vswitchd, so on every datapath."""
+        return self.appctl(f"dpctl/{command}", *args, timeout=timeout)
+
+    def _command(
+        self, program: str, args: Sequence[str], timeout: int, stdin: str = ""
+    ) -> Completed:
+        argv = [self.layout.program(program), f"--timeout={timeout}", *args]
+        return self.node.run(argv, stdin=stdin, timeout=timeout + 5, check=False)
+
+    # -- looking
+
+    def unixctl(
+        self, command: str, *args: str, daemon: str = OVS_VSWITCHD, timeout: float = 10.0
+    ) -> str:
+        """A command of ovs-appctl(8) over the daemon's own socket, 30 times faster.
+
+        ``timeout`` is in seconds. Raise :class:`NodeError` with the daemon's words.
+        """
+        socket = self.layout.control_socket(daemon, self.pid(daemon))
+        answer: str = self.node.json_rpc(socket, command, list(args), timeout)
+        return answer
+
+    def barrier_soon(self) -> Pending:
+        """Ask ovs-vswitchd's main thread something; when it answers, it has done all that it had in
+        hand before. In the netdev datapath that thread forwards frames."""
+        socket = self.layout.control_socket(OVS_VSWITCHD, self.pid())
+        return self.node.json_rpc_soon(socket, "version", [])
+
+    def barrier_soon(self) -> Pending:
+        """Have the main thread of ovs-vswitchd answer, not waited for. With the netdev datapath
+        and without PMD threads it is the thread that forwards frames, between answers."""
+        socket = self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
+        return self.node.json_rpc_soon(socket, "version", [])
+
+    @property
+    def database(self) -> Database:
+        """The database of the running ovsdb-server."""
+        if self._database is None:
+            self.pid(OVSDB_SERVER)
+            self._database = Database(self.node, self.layout.db_socket)
+        return self._database
+
+    def db(
+        self,
+        table: str,
+        columns: Sequence[str] = (),
+        where: Mapping[str, Scalar] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rows of a database table, as plain data (see :meth:`Database.select`)."""
+        return self.database.select(table, columns, where)
+
+    def ofport(self, name: str) -> int:
+        """The OpenFlow port number of an interface. Raise :class:`OvsError` when it has none."""
+        rows = self.db("Interface", ["ofport", "error"], {"name": name})
+        if not rows:
+            raise OvsError(f"{self.name}: there is no interface {name}")
+        number: int | None = rows[0]["ofport"]
+        if number is None or number < 0:
+            reason = rows[0]["error"] or "it has no OpenFlow port number"
+            raise OvsError(f"{self.name}: interface {name}: {reason}")
+        return number
+
+    def state(self) -> State:
+        """Everything that a restart must keep (see :class:`State`)."""
+        return self.state_soon().result()
+
+    def state_soon(self) -> Task[State]:
+        """Like :meth:`state`, not waiting."""
+        return Task(reading.read(self.node, self.layout, self.database, self.name))
+
+    def trace(self, bridge: str, flow: str) -> str:
+        """What a bridge would do with a frame (ovs-vswitchd(8), ``ofproto/trace``)."""
+        return self.unixctl("ofproto/trace", bridge, flow)
+
+    def fdb(self, bridge: str) -> list[Learned]:
+        """The MAC table of a bridge."""
+        return parse_fdb(self.unixctl("fdb/show", bridge))
+
+    def datapath_counters(self) -> Counters:
+        """What happened to all frames so far, over all datapaths of the switch."""
+        counters = parse_datapaths(self.unixctl("dpctl/show"))
+        return sum(counters.values(), Counters(0, 0, 0))
+
+
+_DATAPATH = re.compile(
+    r"^(?P<name>\S+):\n\s+lookups: hit:(?P<hit>\d+) missed:(?P<missed>\d+) lost:(?P<lost>\d+)",
+    re.MULTILINE,
+)
+_LEARNED = re.compile(r"^\s*(\S+)\s+(\d+)\s+([0-9a-f]{2}(?::[0-9a-f]{2}){5})\s+(\S+)", re.MULTILINE)
+
+
+def parse_datapaths(text: str) -> dict[str, Counters]:
+    """The counters of each datapath in the output of ``dpctl/show``, by the datapath's name."""
+    return {
+        match["name"]: Counters(int(match["hit"]), int(match["missed"]), int(match["lost"]))
+        for match in _DATAPATH.finditer(text)
+    }
+
+
+def parse_fdb(text: str) -> list[Learned]:
+    """The entries in the output of ``fdb/show``."""
+    return [
+        Learned(port, int(vlan), mac, int(age) if age.isdigit() else None)
+        for port, vlan, mac, age in _LEARNED.findall(text)
+    ]

@@ -1,0 +1,339 @@
+"""What became of one batch of frames: the questions that a scenario asks.
+
+A negative ("nobody else heard it") holds only if every capture was whole and the batch was
+drained. Where that is not so, whatever depends on it raises :class:`Unknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from statistics import median_low
+
+from harness.traffic.dissect import field_changes
+from harness.traffic.frames import untagged
+from harness.traffic.identity import TRAILER_SIZE, locate, stamp
+from harness.traffic.ledger import Flow, Ledger
+from harness.traffic.sightings import Sighting, differing
+
+
+class Unknown(Exception):  # noqa: N818 - a verdict, not a mistake
+    """The question cannot be answered from what was captured. Unknown is never pass."""
+
+
+class NotOnce(AssertionError):  # noqa: N818 - a verdict, not a mistake
+    """A frame was not seen exactly once where it should have been."""
+
+
+class HeardAt(frozenset[str]):
+    """The host points that heard a flow. Compares as a set of names; remembers the flow, so that
+    a failed comparison can say what arrived there."""
+
+    sent: Sent
+
+    @classmethod
+    def of(cls, names: Iterable[str], sent: Sent) -> HeardAt:
+        """The names, of one flow."""
+        made = cls(names)
+        made.sent = sent
+        return made
+
+
+@dataclass(frozen=True)
+class Change:
+    """A frame that is not, tags apart, what was sent.
+
+    ``sent`` and ``got`` are without tags; ``ranges`` the (first, behind last) bytes that differ.
+    """
+
+    sighting: Sighting
+    sent: bytes
+    got: bytes
+
+    @cached_property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The ranges of bytes that differ."""
+        return differing(self.sent, self.got)
+
+    @cached_property
+    def fields(self) -> list[str]:
+        """The fields that differ, as ``"IP.ttl 64 -> 63"``."""
+        return field_changes(self.sent, self.got)
+
+    def summary(self) -> str:
+        """One line: where, and what is different."""
+        spans = ", ".join(str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in self.ranges)
+        what = "; ".join(self.fields) or "in the payload"
+        return f"changed at {self.sighting.point}: {what} (bytes {spans})"
+
+    __str__ = summary
+
+
+class Sent:
+    """One flow of a batch, and everything that was seen of it."""
+
+    def __init__(self, batch: Batch, flow: Flow) -> None:
+        self._batch, self._flow, self._ledger = batch, flow, batch.ledger
+
+    @property
+    def source(self) -> str:
+        """The host that sent it."""
+        return self._flow.source
+
+    @property
+    def to(self) -> frozenset[str] | None:
+        """The hosts that are meant to hear it; None when nobody said."""
+        return self._flow.to
+
+    @property
+    def count(self) -> int:
+        """How many frames were sent."""
+        return self._flow.count
+
+    @property
+    def flow(self) -> int:
+        """The number in the frames' identity."""
+        return self._flow.number
+
+    def frame(self, seq: int = 0) -> bytes:
+        """The bytes that were sent as number ``seq``."""
+        return stamp(self._flow.template, seq)
+
+    @property
+    def heard_at(self) -> HeardAt:
+        """The hosts at which at least one frame arrived. Raise :class:`Unknown`."""
+        self._batch.check()
+        return HeardAt.of(self._names("host"), self)
+
+    @property
+    def crossed(self) -> frozenset[str]:
+        """The wires on which at least one frame was seen. Raise :class:`Unknown`."""
+        self._batch.check()
+        return frozenset(self._names("wire"))
+
+    @cached_property
+    def sightings(self) -> list[Sighting]:
+        """Everything that was seen of it, in order of time. This is evidence, not judgement: it
+        may be incomplete, and never raises :class:`Unknown`."""
+        return self._ledger.sightings(self._flow.hits, self._flow)
+
+    def all_on(self, point: str) -> list[Sighting]:
+        """What was seen at one wire or host, in order of time. Raise :class:`Unknown`, and
+        ``ValueError`` when there is no such point."""
+        self._batch.check()
+        return self._ledger.sightings(self._hits_at(point), self._flow)
+
+    def count_at(self, point: str) -> int:
+        """How many frames were seen at one wire or host. Raises as :meth:`all_on` does."""
+        self._batch.check()
+        return len(self._hits_at(point))
+
+    def seen_on(self, point: str) -> Sighting:
+        """The only sighting at one wire or host. Raise :class:`NotOnce` when there are none or
+        more, and as :meth:`all_on` does."""
+        seen = self.all_on(point)
+        if len(seen) == 1:
+            return seen[0]
+        shown = "".join(f"\n  {one.summary()}" for one in (seen or self.sightings)[:10])
+        if seen:
+            raise NotOnce(f"{self} was seen {len(seen)} times on {point}, not once:{shown}")
+        where = f"; it was seen here:{shown}" if shown else ", nor anywhere else"
+        raise NotOnce(f"{self} was not seen on {point}{where}")
+
+    @property
+    def leaked(self) -> list[Sighting]:
+        """What arrived at hosts that were not meant to hear it; nothing when nobody said who
+        is. Raise :class:`Unknown`."""
+        self._batch.check()
+        meant = self._flow.to
+        if meant is None:
+            return []
+        hits = [hit for hit in self._host_hits if self._ledger.point_of(hit).name not in meant]
+        return self._ledger.sightings(hits, self._flow)
+
+    @property
+    def duplicates(self) -> list[Sighting]:
+        """What arrived at a host that had heard the same frame before; of frames that carry no
+        number, what arrived beyond the count that was sent. Raise :class:`Unknown`."""
+        self._batch.check()
+        heard: dict[tuple[str, int | None], int] = {}
+        again = []
+        for hit in sorted(self._host_hits, key=self._ledger.time_of):
+            seq = self._ledger.seq_of(self._flow, hit)
+            key = (self._ledger.point_of(hit).name, seq)
+            heard[key] = heard.get(key, 0) + 1
+            if heard[key] > (self.count if seq is None else 1):
+                again.append(hit)
+        return self._ledger.sightings(again, self._flow)
+
+    @property
+    def changed(self) -> list[Change]:
+        """Sightings whose bytes, tags apart, are not what was sent. Raise :class:`Unknown`."""
+        self._batch.check()
+        odd = self._ledger.odd
+        hits = [hit for hit in self._flow.hits if hit in odd and odd[hit].changed]
+        return [self._change(seen) for seen in self._ledger.sightings(hits, self._flow)]
+
+    def missing_at(self, host: str) -> list[int]:
+        """The sequence numbers that never arrived at ``host``. Raises as :meth:`all_on` does;
+        ``ValueError`` also when frames that carry no number make it impossible to say."""
+        self._batch.check()
+        numbers = {self._ledger.seq_of(self._flow, hit) for hit in self._hits_at(host)}
+        if None in numbers:
+            raise ValueError(f"{self} carries no numbers: count_at() says how many arrived")
+        return [seq for seq in range(self.count) if seq not in numbers]
+
+    @cached_property
+    def latencies(self) -> list[int]:
+        """For each frame that a host heard, ns from sending to its first arrival, by sequence
+        number. Frames without a number or a time of sending are left out."""
+        first: dict[int, int] = {}
+        for hit in self._host_hits:
+            seq = self._ledger.seq_of(self._flow, hit)
+            if seq is not None:
+                time = self._ledger.time_of(hit)
+                first[seq] = min(time, first.get(seq, time))
+        pairs = ((self._flow.sent_at(seq), first[seq]) for seq in sorted(first))
+        return [arrived - left for left, arrived in pairs if left is not None]
+
+    @property
+    def latency(self) -> int | None:
+        """The median of :attr:`latencies`, in ns; None when there are none."""
+        return median_low(self.latencies) if self.latencies else None
+
+    @property
+    def outage(self) -> int:
+        """The longest time in ns for which an intended host heard nothing while frames were lost:
+        from the last arrival (or the first sending) before a gap in the numbers to the first
+        arrival (or the last sending) behind it. 0 when nothing was lost. Raise
+        :class:`Unknown`."""
+        self._batch.check()
+        return max((self._outage_at(host) for host in self._flow.to or ()), default=0)
+
+    def summary(self) -> str:
+        """One line: what was sent, and where it was seen how often."""
+        tally: dict[str, int] = {}
+        for hit in self._flow.hits:
+            name = self._ledger.point_of(hit).name
+            tally[name] = tally.get(name, 0) + 1
+        seen = ", ".join(f"{name} ({n})" for name, n in sorted(tally.items())) or "nowhere"
+        return f"{self}, seen at: {seen}"
+
+    def __str__(self) -> str:
+        frames = "frame" if self.count == 1 else "frames"
+        return f"{self.count} {frames} of {self._flow.what}"
+
+    def __repr__(self) -> str:
+        return f"<Sent {self.summary()}>"
+
+    def _names(self, kind: str) -> set[str]:
+        blocks = {hit >> 32 for hit in self._flow.hits}
+        points = (self._ledger.blocks[number].point for number in blocks)
+        return {point.name for point in points if point.kind == kind}
+
+    @property
+    def _host_hits(self) -> list[int]:
+        blocks = self._ledger.blocks
+        return [hit for hit in self._flow.hits if blocks[hit >> 32].point.kind == "host"]
+
+    def _hits_at(self, point: str) -> list[int]:
+        where = self._ledger.point(point)
+        blocks = self._ledger.blocks
+        return [hit for hit in self._flow.hits if blocks[hit >> 32].point == where]
+
+    def _change(self, seen: Sighting) -> Change:
+        sent = untagged(self.frame(seen.seq or 0))
+        inner = seen.inner
+        at = locate(inner, len(inner))
+        return Change(seen, sent, untagged(inner[: at + TRAILER_SIZE] if at >= 0 else inner))
+
+    def _outage_at(self, host: str) -> int:
+        first: dict[int, int] = {}
+        for hit in self._hits_at(host):
+            seq = self._ledger.seq_of(self._flow, hit)
+            if seq is not None:
+                time = self._ledger.time_of(hit)
+                first[seq] = min(time, first.get(seq, time))
+        sent_at = self._flow.sent_at
+        marks = [(-1, sent_at(0)), *sorted(first.items()), (self.count, sent_at(self.count - 1))]
+        gaps = (
+            after - before
+            for (low, before), (high, after) in pairwise(marks)
+            if high > low + 1 and before is not None and after is not None
+        )
+        return max(gaps, default=0)
+
+
+class Batch:
+    """Everything that was sent and seen between two drains.
+
+    ``drops`` are the frames that each point's capture lost, by name; ``drained`` whether it is
+    sure that nothing is under way any more, and ``reason`` why not.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        drained: bool,
+        reason: str = "",
+        drops: Mapping[str, int] | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.drops = dict(drops or {})
+        loss = [f"the capture at {name} dropped {n} frames" for name, n in self.drops.items() if n]
+        late = [] if drained else [reason or "the drain did not end"]
+        self.unknown = "; ".join(late + loss)
+        """Why nothing can be said about what did not arrive; empty when it can."""
+        self.sent: Sequence[Sent] = [Sent(self, flow) for flow in ledger.flows]
+
+    def check(self) -> None:
+        """Raise :class:`Unknown` when a negative cannot be proved from this batch."""
+        if self.unknown:
+            raise Unknown(f"not known where the frames went: {self.unknown}")
+
+    def result(self, flow: Flow) -> Sent:
+        """What became of ``flow``, one that the ledger made."""
+        return self.sent[flow.number - self.ledger.flows[0].number]
+
+    @property
+    def strays(self) -> list[Sighting]:
+        """What arrived at hosts and was sent by nobody in this batch. Raise :class:`Unknown`."""
+        return self._strays("host")
+
+    @property
+    def wire_strays(self) -> list[Sighting]:
+        """The same on wires, where a switch's own frames belong (ARP, LACP, BFD …)."""
+        return self._strays("wire")
+
+    @property
+    def leaked(self) -> list[Sighting]:
+        """:attr:`Sent.leaked` of all flows, in order of time."""
+        return _by_time(seen for sent in self.sent for seen in sent.leaked)
+
+    @property
+    def duplicates(self) -> list[Sighting]:
+        """:attr:`Sent.duplicates` of all flows, in order of time."""
+        return _by_time(seen for sent in self.sent for seen in sent.duplicates)
+
+    @property
+    def changed(self) -> list[Change]:
+        """:attr:`Sent.changed` of all flows."""
+        return [change for sent in self.sent for change in sent.changed]
+
+    def __iter__(self) -> Iterator[Sent]:
+        return iter(self.sent)
+
+    def __len__(self) -> int:
+        return len(self.sent)
+
+    def _strays(self, kind: str) -> list[Sighting]:
+        self.check()
+        ledger = self.ledger
+        return ledger.sightings([h for h in ledger.strays if ledger.point_of(h).kind == kind])
+
+
+def _by_time(seen: Iterable[Sighting]) -> list[Sighting]:
+    return sorted(seen, key=lambda one: one.time_ns)
