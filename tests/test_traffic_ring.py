@@ -49,7 +49,7 @@ def test_a_tag_without_a_valid_tpid_is_8021q() -> None:
 @pytest.mark.parametrize("size", [0, 20, 48, 100, 180])
 def test_a_damaged_block_is_refused(size: int) -> None:
     block = ring.pack([Unpacked(FRAME), Unpacked(FRAME)])
-    with pytest.raises(ValueError, match="damaged capture block|ends behind"):
+    with pytest.raises(ValueError, match=r"damaged capture block|ends behind"):
         list(ring.walk(block[:size]))
 
 

@@ -235,9 +235,6 @@ PACKET_IGNORE_OUTGOING = 23
 TPACKET_V3 = 2
 ETH_P_ALL = 3
 SO_ATTACH_FILTER = 26
-RETIRE_AFTER = 1
-"""Milliseconds after which the kernel hands over a block that is not full."""
-
 # Classic BPF: accept only what this machine sends out of the interface.
 #   ld [pkttype]; jeq #PACKET_OUTGOING, accept, drop; ret #-1; ret #0   (linux/filter.h)
 ONLY_OUTGOING = struct.pack(
@@ -252,7 +249,9 @@ ONLY_OUTGOING = struct.pack(
 class Capture:
     """A TPACKET_V3 ring on one interface. Each block that the kernel retires is copied out whole."""
 
-    def __init__(self, interface: str, direction: str, blocks: int, block_size: int) -> None:
+    def __init__(
+        self, interface: str, direction: str, blocks: int, block_size: int, retire: int
+    ) -> None:
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.packets = self.drops = self.read = 0
         self.next = 0
@@ -271,7 +270,7 @@ class Capture:
         ring = struct.pack(
             "IIIIIII",
             *(block_size, blocks, frame_size, block_size * blocks // frame_size),
-            *(RETIRE_AFTER, 0, 0),
+            *(retire, 0, 0),
         )
         self.socket.setsockopt(SOL_PACKET, PACKET_RX_RING, ring)
         self.ring = mmap.mmap(self.socket.fileno(), block_size * blocks)
@@ -572,6 +571,7 @@ class Agent:
         self.netlinks: dict[str | None, Netlink] = {}
         self.commands: dict[int, Command] = {}
         self.captures: dict[int, Capture] = {}
+        self.harvest: list[tuple[int, bytes]] = []
         self.syncing: list[tuple[int, list[int]]] = []
         self.ports: dict[int, socket.socket] = {}
         self.streams: dict[int, Stream] = {}
@@ -599,6 +599,8 @@ class Agent:
                     action, argument = key.data
                     action(argument)
                 self._tick()
+                if self.harvest:
+                    self._bring_in()
                 if self.outbox:
                     self._flush()
         except EOFError:
@@ -978,11 +980,13 @@ class Agent:
         self.reply(number, {"sent": stream.sent - stream.first, "error": stream.error}, marks)
 
     def op_capture(self, number: int, request: dict, blob: bytes) -> None:
-        """Open captures: list of [namespace or null, interface, direction]."""
+        """Open captures: list of [namespace or null, interface, direction]. The kernel hands over
+        a block of a ring when it is full, or ``retire`` milliseconds after its first frame."""
         opened = []
+        ring = request["blocks"], request["block_size"], request["retire"]
         for space, interface, direction in request["at"]:
             with self.inside(space):
-                capture = Capture(interface, direction, request["blocks"], request["block_size"])
+                capture = Capture(interface, direction, *ring)
             self.numbers += 1
             self.captures[self.numbers] = capture
             key = (self._captured, self.numbers)
@@ -994,9 +998,13 @@ class Agent:
         if self.unsent > UNSENT_LIMIT:
             # The harness does not read. The ring fills, and the kernel counts what it drops.
             return
-        capture = self.captures[key]
-        for block in capture.take():
-            self._post({"event": "frames", "capture": key}, block)
+        self.harvest += [(key, block) for block in self.captures[key].take()]
+
+    def _bring_in(self) -> None:
+        """Send off all blocks that were taken in this turn, as one message."""
+        lengths = [[key, len(block)] for key, block in self.harvest]
+        self._post({"event": "frames", "blocks": lengths}, b"".join(b for _key, b in self.harvest))
+        self.harvest.clear()
 
     def op_queues(self, number: int, request: dict, blob: bytes) -> None:
         """What waits, unread, in packet sockets that are not the agent's own ([interface index,
@@ -1020,6 +1028,8 @@ class Agent:
                 self._captured(key)
         if not all(self.captures[key].complete for key in keys):
             return False
+        if self.harvest:
+            self._bring_in()
         self.reply(number, [[self.captures[key].packets, self.captures[key].drops] for key in keys])
         return True
 

@@ -5,6 +5,7 @@ The file is a tar, compressed with gzip: ``meta.json`` first, then everything be
 
 from __future__ import annotations
 
+import gzip
 import os
 import platform
 import tarfile
@@ -61,9 +62,11 @@ def export(name: str, file: Path, *, progress: Progress = lambda _: None) -> Sto
 
 
 def _write(stored: Stored, sink: BinaryIO) -> None:
-    with tarfile.open(
-        fileobj=sink, mode="w|gz", compresslevel=_COMPRESSION, format=tarfile.PAX_FORMAT
-    ) as archive:
+    # No name and no time in the gzip header: the same image gives the same file.
+    with (
+        gzip.GzipFile("", "wb", _COMPRESSION, sink, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
         text = msgspec.json.encode(stored.meta)
         header = tarfile.TarInfo("meta.json")
         header.size = len(text)
@@ -84,14 +87,22 @@ def import_(file: Path, *, progress: Progress = lambda _: None) -> Stored:
     stays. The file is not trusted to be well formed, but what is in it will be run in a sandbox.
     Raise :class:`ImageError`, and :class:`OSError` when the file can't be read."""
     try:
-        with tarfile.open(file, mode="r|gz") as archive:
-            members = iter(archive)
+        # Not tarfile's own "r|gz", which never looks at the checksum.
+        with gzip.open(file) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
+            members = _all(archive, plain)
             meta = _read_meta(archive, next(members, None), file)
             return _import(archive, members, meta, file, progress)
-    except (tarfile.TarError, zlib.error, EOFError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ImageError(f"{file}: no exported image, or a damaged one ({error})") from None
     except UnsafeArchiveError as error:
         raise ImageError(f"{file} is refused: {error}") from None
+
+
+def _all(archive: tarfile.TarFile, plain: gzip.GzipFile) -> Iterator[tarfile.TarInfo]:
+    """The members, and then the rest of the file: the checksum comes last."""
+    yield from archive
+    while plain.read(1 << 20):
+        pass
 
 
 def _import(

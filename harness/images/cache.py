@@ -202,7 +202,7 @@ def full_disk_explained() -> Iterator[None]:
                 f"the disk of {directory} is full ({error.strerror}): free 500 MB there, "
                 "or set XDG_CACHE_HOME to another place"
             ) from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise ImageError(
                 f"{error.filename or directory}: {error.strerror}; set XDG_CACHE_HOME to a place "
                 "where you may write"

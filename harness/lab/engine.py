@@ -20,11 +20,18 @@ from harness.traffic.sightings import Point
 RECEIVE_ROOM = 128 << 10
 """Bytes of a switch's receive queue that a window may fill: net.core.rmem_default is 208 KiB where
 nobody changed it, and a queue that overflows loses frames that the switch never saw."""
-RING_BYTES = 64 << 20
-"""Memory for the capture rings of one lab."""
-RING_BLOCK = 64 << 10
-RING_BLOCKS = (4, 16)
-"""Fewest and most blocks of one ring."""
+RING_BLOCK = 16 << 10
+"""Bytes of one block of a capture ring: the largest frame (9,216 bytes and headers) fits."""
+RING_BLOCKS = 64
+MANY_POINTS = 64
+"""With more captures than this their rings are half as large."""
+POINTS_PER_RETIRE_MS = 12
+"""A block is handed over after this many captures' worth of milliseconds: with many, blocks with
+single frames would keep the agent busy. With few, a verdict does not wait long."""
+SHORTEST_RETIRE_MS = 2
+SLOWEST_PACE = 10_000
+"""Frames a second, each counted once for every host that may hear it, that a switch on a busy
+machine delivers at least: what a drain's bound is lengthened by."""
 SEQUENCE_IN_TRAILER = 12
 
 Handler = Callable[[str, str | None, bytes], None]
@@ -83,17 +90,18 @@ class Engine:
     def open(self) -> None:
         """Open a capture at every attachment point, and a port to send through at every endpoint."""
         places = self._places()
-        blocks = RING_BYTES // RING_BLOCK // max(1, sum(len(at) for at in places.values()))
-        blocks = max(RING_BLOCKS[0], min(RING_BLOCKS[1], blocks))
+        points = sum(len(at) for at in places.values())
+        ring = {
+            "blocks": RING_BLOCKS if points <= MANY_POINTS else RING_BLOCKS // 2,
+            "block_size": RING_BLOCK,
+            "retire": max(SHORTEST_RETIRE_MS, points // POINTS_PER_RETIRE_MS),
+        }
         ports = {}
         for switch, at in places.items():
             node = self._nodes[switch]
             handlers = [partial(self._heard, point, port) for point, port, _where in at]
             numbers = node.open_captures(
-                [where for _point, _port, where in at],
-                handlers,
-                blocks=blocks,
-                block_size=RING_BLOCK,
+                [where for _point, _port, where in at], handlers, **ring
             )
             for (point, port, _where), number in zip(at, numbers, strict=True):
                 self._captures.append(Capture(point, port, switch, number))
@@ -127,13 +135,13 @@ class Engine:
         """An empty ledger for the next batch."""
         return Ledger(self.run, self.points, first_flow=self._next_flow)
 
-    def exchange(
-        self, ledger: Ledger, phases: Sequence[Sequence[tuple[Flow, int]]], bound: float = BOUND
-    ) -> Batch:
+    def exchange(self, ledger: Ledger, phases: Sequence[Sequence[tuple[Flow, int]]]) -> Batch:
         """Send ``count`` frames of each flow, one phase after the other, drain, and judge.
 
         A phase begins when everything of the phase before it has arrived.
         """
+        frames = sum(count for phase in phases for _flow, count in phase)
+        bound = BOUND + frames * len(self.plan.endpoints) / SLOWEST_PACE
         with self.listening(ledger):
             for number, phase in enumerate(phases):
                 if number:

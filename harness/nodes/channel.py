@@ -157,9 +157,12 @@ class Channel:
 
     def _take(self, message: dict[str, Any], blob: bytes) -> None:
         if "event" in message:
-            handler = self.events.get(message["capture"])
-            if handler is not None:
-                handler(blob)
+            position = 0
+            for capture, length in message["blocks"]:
+                handler = self.events.get(capture)
+                if handler is not None:
+                    handler(blob[position : position + length])
+                position += length
             return
         answer = self._waiting.pop(message["id"])
         error = None

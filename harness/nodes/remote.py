@@ -215,10 +215,13 @@ class RemoteNode:
         *,
         blocks: int,
         block_size: int,
+        retire: int,
     ) -> list[int]:
         """Capture at (host or None, interface, direction: in, out or both); each handler gets the
-        raw TPACKET_V3 blocks of its capture. Returns the captures' numbers."""
-        request = {"at": [list(point) for point in at], "blocks": blocks, "block_size": block_size}
+        raw TPACKET_V3 blocks of its capture: ``blocks`` of ``block_size`` bytes each, handed over
+        when full or after ``retire`` ms. Returns the captures' numbers."""
+        ring = {"blocks": blocks, "block_size": block_size, "retire": retire}
+        request = {"at": [list(point) for point in at], **ring}
         numbers: list[int] = self.channel.ask("capture", request, what="open captures").result()
         self.channel.events.update(zip(numbers, handlers, strict=True))
         return numbers

@@ -98,7 +98,7 @@ def _usable(row: dict[str, Any] | None) -> bool:
 
 def _reason(row: dict[str, Any] | None, log: str, name: str) -> str:
     if row is not None and isinstance(row["error"], str):
-        return str(row["error"])
+        return "; ".join(row["error"].splitlines())
     return _last_word(log, name)
 
 

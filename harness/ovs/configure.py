@@ -30,8 +30,9 @@ TIMEOUT = 30
 def vsctl_args(switch: Switch, datapath: str) -> list[str]:
     """The arguments of the one ``ovs-vsctl`` call that makes ``switch`` what its topology says.
 
-    ``datapath`` (system, netdev or dummy) is the ``datapath_type`` of bridges that name none. Bridges that were
-    there before are replaced. Raise :class:`ConfigurationError` for what the database cannot hold.
+    ``datapath`` (system, netdev or dummy) is the ``datapath_type`` of bridges that name none.
+    Bridges that were there before are replaced. Raise :class:`ConfigurationError` for what the
+    database cannot hold.
     """
     transaction = Transaction()
     bridges: list[Value] = [_bridge(transaction, bridge, datapath) for bridge in switch.bridges]

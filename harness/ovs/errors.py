@@ -28,15 +28,18 @@ class UnexpectedOutputError(OvsError):
 
 @dataclass(frozen=True)
 class PortFailure:
-    """A port or a bridge that could not be made. ``interface`` is None for a whole bridge."""
+    """A port or a bridge that could not be made. ``interface`` is None for a whole bridge;
+    ``bridge`` is None where it is not known."""
 
-    bridge: str
+    bridge: str | None
     interface: str | None
     reason: str
 
     def __str__(self) -> str:
-        what = "bridge" if self.interface is None else f"port {self.interface} on bridge"
-        return f"{what} {self.bridge}: {self.reason}"
+        where = [f"bridge {self.bridge}"] if self.bridge is not None else []
+        if self.interface is not None:
+            where.append(f"port {self.interface}")
+        return f"{', '.join(where)}: {self.reason}"
 
 
 class PortError(ConfigurationError):

@@ -19,6 +19,12 @@ ALL_VERSIONS = ",".join(f"OpenFlow1{minor}" for minor in range(6))
 """For ``-O``: let ovs-ofctl settle with the bridge on the highest version that both speak."""
 
 _LINE = re.compile(r"^(?:\S+: )?-:(?P<number>\d+): (?P<said>.*)$", re.MULTILINE)
+_LOGGED = re.compile(r"^\S+\|(?:WARN|ERR)\|(?P<said>.*)$", re.MULTILINE)
+_REFUSED = re.compile(
+    r"^(?:OFPT_ERROR[^:]*: (?P<code>\w+)\n\w+|Error (?P<bundled>\w+) for: \w+)"
+    r"[^:\n]*:\s*(?P<what>ADD [^\n]*)?",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -112,13 +118,28 @@ def _argv(layout: Layout, order: Order) -> list[str]:
 
 
 def complaint(switch: str, order: Order, done: Completed) -> str:
-    """Why ovs-ofctl refused an order, with the line that it names."""
+    """Why ovs-ofctl refused an order, in one line: with the line of the text that it could not
+    read, or with the switch's error and what the error is about."""
     said = done.stderr.strip() or done.stdout.strip() or f"exit status {done.status}"
     where = f"{switch}: bridge {order.bridge}: {order.what}"
     match = _LINE.search(said)
-    if match is None:
-        given = f" `{order.words[-1]}`" if not order.text else ""
-        return f"{where}{given}: {said}"
-    number = int(match["number"])
-    line = order.text.splitlines()[number - 1].strip()
-    return f"{where}, line {number}: {match['said']}: `{line}`"
+    if match is not None:
+        number = int(match["number"])
+        line = order.text.splitlines()[number - 1].strip()
+        return f"{where}, line {number}: {match['said']}: `{line}`"
+    if not order.text:
+        where += f" `{order.words[-1]}`"
+    return f"{where}: {_shortened(said)}"
+
+
+def _shortened(said: str) -> str:
+    """What ovs-ofctl printed about an OpenFlow error, without the message's bytes and without the
+    further errors by which a bundle then fails."""
+    words = [match["said"] for match in _LOGGED.finditer(said)]
+    refused = _REFUSED.search(said)
+    if refused is None:
+        return "; ".join(said.splitlines())
+    words.append(refused["code"] or refused["bundled"])
+    if refused["what"]:
+        words.append(refused["what"])
+    return ": ".join(words)

@@ -175,7 +175,7 @@ class Switch:
         done = self._command("ovs-vsctl", args, timeout)
         failed = apply.errors_in(done.stderr)
         if failed:
-            raise PortError(self.name, [PortFailure("?", port, said) for port, said in failed])
+            raise PortError(self.name, [PortFailure(None, port, said) for port, said in failed])
         return done.check().stdout
 
     def ofctl(self, *args: str, stdin: str = "", timeout: int = _TIMEOUT) -> str:
@@ -208,12 +208,6 @@ class Switch:
         socket = self.layout.control_socket(daemon, self.pid(daemon))
         answer: str = self.node.json_rpc(socket, command, list(args), timeout)
         return answer
-
-    def barrier_soon(self) -> Pending:
-        """Ask ovs-vswitchd's main thread something; when it answers, it has done all that it had in
-        hand before. In the netdev datapath that thread forwards frames."""
-        socket = self.layout.control_socket(OVS_VSWITCHD, self.pid())
-        return self.node.json_rpc_soon(socket, "version", [])
 
     def barrier_soon(self) -> Pending:
         """Have the main thread of ovs-vswitchd answer, not waited for. With the netdev datapath

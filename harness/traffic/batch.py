@@ -102,8 +102,9 @@ class Sent:
         return stamp(self._flow.template, seq)
 
     @property
-    def heard_at(self) -> HeardAt:
-        """The hosts at which at least one frame arrived. Raise :class:`Unknown`."""
+    def heard_at(self) -> frozenset[str]:
+        """The hosts at which at least one frame arrived, a :class:`HeardAt`. Raise
+        :class:`Unknown`."""
         self._batch.check()
         return HeardAt.of(self._names("host"), self)
 

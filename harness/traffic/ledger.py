@@ -188,7 +188,7 @@ class Ledger:
         spot = place(data, at, bare, wire=wire)
         if spot is not None:
             self._claim(flow, hit, Oddity(seq, spot.start, spot.ethernet))
-        elif data[:6] == bare[6:12] and bare[:6] != bare[6:12]:
+        elif _is_answer(data[:at], bare):
             self._stray(hit, f"an answer to {flow.what}", seq)
         else:
             start = guess_start(data, at, bare, wire=wire)
@@ -285,3 +285,10 @@ def _padding(plain: bytes, bare: bytes) -> int:
     """How many zero bytes the way appended to ``bare`` to make it ``plain``."""
     extra = len(plain) - len(bare)
     return extra if extra > 0 and plain.startswith(bare) and not any(plain[-extra:]) else 0
+
+
+def _is_answer(data: bytes, bare: bytes) -> bool:
+    """Whether ``data`` is addressed to the sender of ``bare``: a host's kernel may answer a probe
+    and return its content with it (ICMP echo, ICMP errors)."""
+    target, source = bare[:6], bare[6:12]
+    return source != target and (data.startswith(source) or source + target in data)

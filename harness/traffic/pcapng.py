@@ -144,12 +144,16 @@ def _padded(data: bytes) -> bytes:
 def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     first = True
     while head := file.read(_HEAD.size):
-        kind, size = _HEAD.unpack(head)
+        kind, size = _HEAD.unpack(head.ljust(_HEAD.size, b"\0"))
+        if first and kind != _SECTION:
+            raise ValueError("not a pcapng file")
         body = file.read(size - 12) if size >= 12 else b""
-        if first and (kind != _SECTION or _TAIL.unpack_from(body)[0] != _BYTE_ORDER):
-            raise ValueError("not a little-endian pcapng file")
         if len(body) != size - 12 or file.read(4) != _TAIL.pack(size):
-            raise ValueError("a damaged pcapng file: it ends within a block")
+            raise ValueError(
+                "a damaged pcapng file, or not a little-endian one: it ends in a block"
+            )
+        if first and _TAIL.unpack_from(body)[0] != _BYTE_ORDER:
+            raise ValueError("not a little-endian pcapng file")
         first = False
         yield kind, body
     if first:

@@ -7,11 +7,11 @@ slot or a lane of its own, so that neither boxes nor labels can come to lie on e
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterable
 
 from harness.topology.draw import metrics, words
+from harness.topology.draw.boxes import Arc, Bar, BridgeBox, Chip, Head, Kind, Link, Plan, SwitchBox
 from harness.topology.draw.links import End, TunnelLink, tunnel_links
 from harness.topology.draw.stacks import stacks
 from harness.topology.model import (
@@ -36,119 +36,8 @@ GAP = 14.0
 _WRAP = 30
 _LANE = 12.0
 _TUNNEL_LANE = 40.0
-_BAR, _BAR_STEP = 24.0, 44.0
+BAR, _BAR_STEP = 24.0, 44.0
 _MEMBER = 24.0
-
-Kind = Literal["host", "uplink", "patch", "tunnel", "internal", "bond"]
-
-
-@dataclass
-class Chip:
-    """A port at the edge of its bridge. ``x`` is its middle, ``y`` its top."""
-
-    end: End
-    port: Port
-    kind: Kind
-    lines: list[str]
-    w: float
-    h: float
-    x: float = 0.0
-    y: float = 0.0
-    members: list[float] = field(default_factory=list)
-    """The middles of a bond's members."""
-
-
-@dataclass
-class Head:
-    """What stands above a port: a host, or the far end of a tunnel that leads out of the lab."""
-
-    chip: Chip
-    lines: list[str]
-    host: bool
-    w: float = 0.0
-    h: float = 0.0
-    y: float = 0.0
-
-
-@dataclass
-class BridgeBox:
-    """A bridge with its ports, those above and those below."""
-
-    bridge: Bridge
-    info: list[str]
-    mirrors: list[str]
-    tops: list[Chip]
-    bottoms: list[Chip]
-    slots: dict[End, float]
-    w: float = 0.0
-    h: float = 0.0
-    x: float = 0.0
-    y: float = 0.0
-
-
-@dataclass
-class Link:
-    """A patch inside a switch: from chip to chip, by way of the height ``lane``."""
-
-    near: Chip
-    far: Chip
-    lane: float = 0.0
-
-
-@dataclass
-class SwitchBox:
-    """A switch; ``columns`` are its bridges, stacked where a patch alone leads downwards."""
-
-    switch: Switch
-    columns: list[list[BridgeBox]]
-    links: list[Link]
-    inner_h: float = 0.0
-    x: float = 0.0
-    y: float = 0.0
-    w: float = 0.0
-    h: float = 0.0
-
-
-@dataclass
-class Bar:
-    """An underlay, and the middles of the ports attached to it with the height they start at."""
-
-    label: str
-    drops: list[tuple[float, float]]
-    x: float = 0.0
-    w: float = 0.0
-    y: float = 0.0
-
-
-@dataclass
-class Arc:
-    """A tunnel between two ports, over everything, at the height ``lane``."""
-
-    link: TunnelLink
-    near: Chip
-    far: Chip
-    lane: float = 0.0
-
-
-@dataclass
-class Plan:
-    """The whole picture."""
-
-    name: str
-    w: float
-    h: float
-    switches: list[SwitchBox]
-    heads: list[Head]
-    bars: list[Bar]
-    arcs: list[Arc]
-
-    def chips(self) -> Iterable[tuple[BridgeBox, Chip]]:
-        """Every port with its bridge."""
-        for switch in self.switches:
-            for column in switch.columns:
-                for box in column:
-                    for chip in [*box.tops, *box.bottoms]:
-                        yield box, chip
 
 
 def plan(spec: TopologySpec) -> Plan:
@@ -164,9 +53,7 @@ def plan(spec: TopologySpec) -> Plan:
         for box in column
         for chip in [*box.tops, *box.bottoms]
     }
-    arcs = [
-        Arc(link, chips[link.near], chips[link.far]) for link in links if link.far is not None
-    ]
+    arcs = [Arc(link, chips[link.near], chips[link.far]) for link in links if link.far is not None]
     heads = [
         _head(chip, leads.get(chip.end))
         for chip in chips.values()
@@ -192,10 +79,7 @@ def plan(spec: TopologySpec) -> Plan:
 
 def _switch(index: int, switch: Switch, leads: dict[End, TunnelLink]) -> SwitchBox:
     columns = [
-        [
-            _bridge((index, number), switch.bridges[number], above, leads)
-            for number, above in column
-        ]
+        [_bridge((index, number), switch.bridges[number], above, leads) for number, above in column]
         for column in stacks(switch)
     ]
     box = SwitchBox(switch, columns, [])
@@ -270,9 +154,9 @@ def _head(chip: Chip, lead: TunnelLink | None) -> Head:
     else:
         lines = [lead.label, *_wrap(lead.addresses, _WRAP)]
     head = Head(chip, lines, host=lead is None)
-    head.w = max(
-        metrics.width(lines[0], NAME, bold=True), metrics.widest(lines[1:], SMALL)
-    ) + 2 * (PAD - 3.0)
+    head.w = max(metrics.width(lines[0], NAME, bold=True), metrics.widest(lines[1:], SMALL)) + 2 * (
+        PAD - 3.0
+    )
     head.h = 22.0 + 13.0 * (len(lines) - 1) + 4.0
     return head
 
@@ -326,9 +210,11 @@ def _place_rows(switches: list[SwitchBox], top: float) -> float:
         for link in switch.links:
             same = stacked[_bridge_of(switch, link.near)] is stacked[_bridge_of(switch, link.far)]
             (straight if same else around).append(link)
-        for index, link in enumerate(straight):
+        beside: Counter[int] = Counter()
+        for link in straight:
             upper = min(link.near, link.far, key=lambda chip: chip.y)
-            link.lane = upper.y + upper.h + 12.0 + _LANE * (index % 8)
+            link.lane = upper.y + upper.h + 12.0 + _LANE * beside[upper.end[1]]
+            beside[upper.end[1]] += 1
         lanes = _lanes([_span(link.near.x, link.far.x) for link in around])
         for link, lane in zip(around, lanes, strict=True):
             link.lane = y_bottom + 26.0 + _LANE * lane
@@ -366,9 +252,7 @@ def _bars(spec: TopologySpec, chips: dict[End, Chip]) -> list[Bar]:
         bar = Bar(words.underlay(underlay), sorted(drops[underlay.name]))
         xs = [x for x, _ in bar.drops] or [PAD + 30.0]
         bar.x = max(min(xs) - 30.0, PAD)
-        bar.w = max(
-            max(xs) + 30.0 - bar.x, metrics.width(bar.label, NAME, bold=True) + 2 * PAD
-        )
+        bar.w = max(max(xs) + 30.0 - bar.x, metrics.width(bar.label, NAME, bold=True) + 2 * PAD)
         bars.append(bar)
     return bars
 
@@ -378,7 +262,7 @@ def _place_bars(bars: list[Bar], bottom: float) -> float:
     rows = _lanes([(bar.x, bar.x + bar.w) for bar in bars])
     for bar, row in zip(bars, rows, strict=True):
         bar.y = bottom + 34.0 + row * _BAR_STEP
-    return max((bar.y + _BAR for bar in bars), default=bottom)
+    return max((bar.y + BAR for bar in bars), default=bottom)
 
 
 def _arc_span(arc: Arc) -> tuple[float, float]:
@@ -405,10 +289,14 @@ def _lanes(spans: list[tuple[float, float]]) -> list[int]:
     lanes = [0] * len(spans)
     for index in sorted(range(len(spans)), key=lambda i: (spans[i][1] - spans[i][0], i)):
         left, right = spans[index]
-        free: Callable[[list[tuple[float, float]]], bool] = lambda lane: all(  # noqa: E731
-            right + 10.0 < other[0] or other[1] + 10.0 < left for other in lane
+        lane = next(
+            (
+                number
+                for number, others in enumerate(taken)
+                if all(right + 10.0 < other[0] or other[1] + 10.0 < left for other in others)
+            ),
+            len(taken),
         )
-        lane = next((n for n, others in enumerate(taken) if free(others)), len(taken))
         if lane == len(taken):
             taken.append([])
         taken[lane].append((left, right))

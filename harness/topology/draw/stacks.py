@@ -22,19 +22,14 @@ def stacks(switch: Switch) -> list[Column]:
     owner = {port.name: n for n, bridge in enumerate(switch.bridges) for port in bridge.ports}
     below: dict[int, int] = {}
     above: dict[int, int] = {}
-    for number in range(len(switch.bridges)):
-        found = _only_way_down(number, switch, owner, above)
-        if found is not None and found not in above and not _leads_to(found, number, below):
-            below[number], above[found] = found, number
-            # The lower one may have been looked at before it was known what lies above it.
-            deeper = _only_way_down(found, switch, owner, above)
-            if (
-                found not in below
-                and deeper is not None
-                and deeper not in above
-                and not _leads_to(deeper, found, below)
-            ):
-                below[found], above[deeper] = deeper, found
+    changed = True
+    while changed:
+        changed = False
+        for number in range(len(switch.bridges)):
+            found = None if number in below else _only_way_down(number, switch, owner, above)
+            if found is not None and found not in above and not _leads_to(found, number, below):
+                below[number], above[found] = found, number
+                changed = True
     columns = []
     for number in range(len(switch.bridges)):
         if number not in above:
@@ -73,9 +68,7 @@ def _leads_to(start: int, goal: int, below: dict[int, int]) -> bool:
     return start == goal
 
 
-def _patches_to(
-    other: int | None, number: int, switch: Switch, owner: dict[str, int]
-) -> set[str]:
+def _patches_to(other: int | None, number: int, switch: Switch, owner: dict[str, int]) -> set[str]:
     return {
         port.name
         for port in switch.bridges[number].ports
