@@ -77,7 +77,7 @@ def stream() -> None:
     wrapped = blocks(frames, prefix=bytes(50))
     timed("walk and match, behind 50 bytes of tunnel", FRAMES, match("wire", wrapped))
 
-    ledger.sent(ledger.flows[0], FRAMES, 0)
+    ledger.flows[0].count = FRAMES
     for block in plain:
         ledger.take("b", block)
     sent = Batch(ledger, drained=True).sent[0]
@@ -92,12 +92,10 @@ def matrix() -> None:
     ledger = Ledger(1, points)
     start = perf_counter()
     plan = MatrixPlan(ledger, macs)
-    shouted = {host: plan.broadcast_frames(host)[0] for host in macs}
+    shouted = {host: stamp(flow.template, 0) for host, flow in plan.broadcast.items()}
     unicast: dict[str, list[bytes]] = {host: [] for host in macs}
-    for source in macs:
-        targets = [host for host in macs if host != source]
-        for target, frame in zip(targets, plan.unicast_frames(source), strict=True):
-            unicast[target].append(frame)
+    for (_, target), flow in plan.unicast.items():
+        unicast[target].append(stamp(flow.template, 0))
     planned = perf_counter() - start
     arrived = {
         host: ring.pack(
@@ -114,9 +112,14 @@ def matrix() -> None:
     result = ProbeMatrix(plan, Batch(ledger, drained=True))
     assert result.reach == Reach.groups(list(macs))
     judged = perf_counter() - start
+    start = perf_counter()
+    batch = result.batch
+    assert [batch.strays, batch.duplicates, batch.changed] == [[], [], []]
+    verified = perf_counter() - start
     print(
         f"matrix of {HOSTS} hosts, {sightings} sightings: plan and stamp {planned:.2f} s, "
-        f"match {matched:.2f} s, judge {judged:.2f} s"
+        f"match {matched:.2f} s, judge {judged:.2f} s, "
+        f"strays, duplicates and changes {verified:.2f} s"
     )
 
 

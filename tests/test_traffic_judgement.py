@@ -41,7 +41,8 @@ class Scene:
         blank = probe_frame(A, B) if frame is None else from_scapy(frame)
         self.flow: Flow = self.ledger.flow("a", blank, to=["b"])
         for seq in range(count):
-            self.ledger.sent(self.flow, 1, seq * 10 * MS)
+            self.flow.times.append((seq, seq * 10 * MS))
+        self.flow.count = count
 
     def frame(self, seq: int = 0) -> bytes:
         return stamp(self.flow.template, seq)
@@ -100,7 +101,7 @@ def test_tags_and_padding_are_no_change(way: str, vlan: int | None) -> None:
     make, tags = WAYS[way]
     scene = Scene()
     scene.flow = scene.ledger.flow("a", probe_frame(A, B, vlan=vlan), to=["b"])
-    scene.ledger.sent(scene.flow)
+    scene.flow.count = 1
     if way in {"plain", "padded"} and vlan:
         tags = (Tag.of(vlan),)
     for point in ("b", "wire"):
@@ -279,6 +280,22 @@ def test_the_identity_of_other_content_is_forged() -> None:
     assert strays_of(foreign(RUN)) == ["carries a forged or damaged identity of flow 1 from a to b"]
 
 
+def test_a_damaged_number_whose_sum_still_holds_is_found() -> None:
+    """Two words of the digest change places: a ones-complement sum does not see that."""
+    scene = Scene()
+    frame = scene.frame()
+    scene.see("b", frame[:-8] + frame[-6:-4] + frame[-8:-6] + frame[-4:])
+    batch = scene.end()
+    assert batch.sent[0].heard_at == set()
+    assert "forged or damaged" in batch.strays[0].note
+
+
+def test_one_frame_heard_twice_is_a_duplicate() -> None:
+    scene = Scene()
+    scene.see("b", scene.frame()).see("b", scene.frame())
+    assert [seen.point for seen in scene.end().duplicates] == ["b"]
+
+
 def test_strays_on_wires_are_kept_apart() -> None:
     scene = Scene()
     scene.see("wire", bytes(Ether() / ARP()))
@@ -366,14 +383,15 @@ def test_unknown_is_never_pass(
     assert batch.unknown == said
 
 
-def test_nobody_said_who_should_hear_it() -> None:
+def test_bursts_and_a_flow_that_nobody_should_hear() -> None:
     scene = Scene()
     flow = scene.ledger.flow("a", probe_frame(A, B, size=80))
-    scene.ledger.streamed(flow, 4, [(0, 5), (2, 50)])
+    flow.count = 4
+    flow.times += [(0, 5), (2, 50)]
     scene.see("c", stamp(flow.template, 3), at=60)
     sent = scene.end().result(flow)
-    assert (sent.to, sent.leaked, sent.latencies) == (None, [], [10])
-    assert str(sent) == "4 frames of flow 2 from a"
+    assert ([seen.seq for seen in sent.leaked], sent.latencies) == ([3], [10])
+    assert str(sent) == "4 frames of flow 2 from a to nobody"
 
 
 def test_a_failed_comparison_says_what_arrived_where() -> None:

@@ -78,7 +78,7 @@ def test_a_bad_file_is_refused(data: bytes, said: str) -> None:
 def test_a_batch_as_a_capture() -> None:
     ledger = Ledger(1, [Point("a", "host"), Point("b", "host"), Point("wire", "wire")])
     flow = ledger.flow("a", probe_frame(A, B), to=["b"])
-    ledger.sent(flow)
+    flow.count = 1
     frame = stamp(flow.template, 0)
     changed = frame[:20] + b"\x99" + frame[21:]
     ledger.take("b", ring.pack([ring.Unpacked(frame, 30), ring.Unpacked(changed, 50)]))

@@ -66,7 +66,7 @@ for end in ("left", "right"):
     with open(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6", "w") as knob:
         knob.write("1")
     ip("link", "set", end, "up")
-captures = [Capture("right", "in", 8, 1 << 20), Capture("left", "out", 8, 1 << 20)]
+captures = [Capture("right", "in", 8, 1 << 20, 2), Capture("left", "out", 8, 1 << 20, 2)]
 port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
 port.bind(("left", 0))
 frames = [bytes.fromhex(frame) for frame in json.load(sys.stdin)]

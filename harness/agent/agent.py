@@ -9,7 +9,8 @@ The stream carries messages both ways: two big-endian 32-bit lengths (of the who
 JSON at its start), the JSON, then raw bytes (the *blob*). A request has an ``id`` and an ``op``;
 its answer has the same ``id`` and ``ok`` or ``error``. Captured blocks come as messages with an
 ``event``. Everything is done in one thread: many commands, streams and captures are under way at
-once because none of them is waited for.
+once because none of them is waited for. (Only what the kernel itself makes us wait for, opening
+and closing captures, is done in threads of its own.)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import traceback
 import zlib
@@ -42,6 +44,8 @@ OUTPUT_LIMIT = 16 << 20
 UNSENT_LIMIT = 256 << 20
 
 CLONE_NEWNET = 0x40000000
+SIDE_BY_SIDE = 64
+"""Threads at most that wait for the kernel at the same time."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -272,7 +276,10 @@ class Capture:
             *(block_size, blocks, frame_size, block_size * blocks // frame_size),
             *(retire, 0, 0),
         )
-        self.socket.setsockopt(SOL_PACKET, PACKET_RX_RING, ring)
+        # Through ctypes, which lets other threads run: the kernel waits for a grace period here,
+        # and many captures that are opened side by side wait for the same one.
+        result = libc.setsockopt(self.socket.fileno(), SOL_PACKET, PACKET_RX_RING, ring, len(ring))
+        check(result, f"capture at {interface}")
         self.ring = mmap.mmap(self.socket.fileno(), block_size * blocks)
         # The protocol is given last: nothing is captured before the ring and filter are in place.
         self.socket.bind((interface, ETH_P_ALL))
@@ -580,6 +587,8 @@ class Agent:
         self.timer_number = 0
         self.numbers = 0
         self.sender = Sender()
+        self.finished: list = []
+        self.finishing = threading.Lock()
         self.operations = {
             name[3:]: getattr(self, name) for name in dir(self) if name.startswith("op_")
         }
@@ -589,6 +598,8 @@ class Agent:
     def serve(self) -> None:
         """Answer until the stream ends."""
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        finished_read, self.finished_wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.selector.register(finished_read, selectors.EVENT_READ, (self._finish, finished_read))
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.selector.register(wake_read, selectors.EVENT_READ, (self._reap, wake_read))
@@ -604,7 +615,7 @@ class Agent:
                 if self.outbox:
                     self._flush()
         except EOFError:
-            return
+            self._close_captures(list(self.captures.values()))
 
     def _patience(self) -> float | None:
         if self.syncing:
@@ -982,17 +993,70 @@ class Agent:
     def op_capture(self, number: int, request: dict, blob: bytes) -> None:
         """Open captures: list of [namespace or null, interface, direction]. The kernel hands over
         a block of a ring when it is full, or ``retire`` milliseconds after its first frame."""
-        opened = []
         ring = request["blocks"], request["block_size"], request["retire"]
-        for space, interface, direction in request["at"]:
-            with self.inside(space):
-                capture = Capture(interface, direction, *ring)
+        places = [(self._space(space), *rest) for space, *rest in request["at"]]
+        self._side_by_side(
+            [lambda place=place: self._open_capture(place, ring) for place in places],
+            lambda found: self._opened(number, found),
+        )
+
+    def _space(self, name: str | None) -> int:
+        return self.home if name is None else self.inside(name).there
+
+    @staticmethod
+    def _open_capture(place: tuple, ring: tuple) -> Capture:
+        # A thread of its own: its network namespace is its own too.
+        space, interface, direction = place
+        check(libc.setns(space, CLONE_NEWNET), "setns")
+        return Capture(interface, direction, *ring)
+
+    def _opened(self, number: int, found: list) -> None:
+        failures = [item for item in found if isinstance(item, Exception)]
+        if failures:
+            self.fail(number, str(failures[0]), getattr(failures[0], "errno", 0) or 0)
+            return
+        opened = []
+        for capture in found:
             self.numbers += 1
             self.captures[self.numbers] = capture
             key = (self._captured, self.numbers)
             self.selector.register(capture.socket, selectors.EVENT_READ, key)
             opened.append(self.numbers)
         self.reply(number, opened)
+
+    def _side_by_side(self, jobs: list, finish: object) -> None:
+        """Do jobs that mostly wait for the kernel in threads of their own, then call ``finish`` in
+        this one with their results, an exception standing for a job that failed."""
+        results: list[object] = [None] * len(jobs)
+        todo = list(enumerate(jobs))
+        threads: list[threading.Thread] = []
+
+        def work() -> None:
+            while True:
+                try:
+                    place, job = todo.pop()
+                except IndexError:
+                    break
+                try:
+                    results[place] = job()
+                except Exception as error:
+                    results[place] = error
+            with self.finishing:
+                threads.remove(threading.current_thread())
+                last = not threads
+            if last:
+                self.finished.append(lambda: finish(results))
+                os.write(self.finished_wake, b".")
+
+        with self.finishing:
+            threads += [threading.Thread(target=work) for _ in jobs[:SIDE_BY_SIDE]]
+            for thread in list(threads):
+                thread.start()
+
+    def _finish(self, wake: int) -> None:
+        os.read(wake, 4096)
+        while self.finished:
+            self.finished.pop(0)()
 
     def _captured(self, key: int) -> None:
         if self.unsent > UNSENT_LIMIT:
@@ -1034,11 +1098,29 @@ class Agent:
         return True
 
     def op_capture_close(self, number: int, request: dict, blob: bytes) -> None:
-        for key in request["captures"]:
-            capture = self.captures.pop(key)
+        captures = [self.captures.pop(key) for key in request["captures"]]
+        for capture in captures:
             self.selector.unregister(capture.socket)
-            capture.close()
+        self._close_captures(captures)
         self.reply(number)
+
+    @staticmethod
+    def _close_captures(captures: list) -> None:
+        # The kernel waits for grace periods here too, and at the end of a process one by one.
+        threads = [
+            threading.Thread(target=lambda some=captures[first::SIDE_BY_SIDE]: close_all(some))
+            for first in range(min(SIDE_BY_SIDE, len(captures)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def close_all(captures: list) -> None:
+    """Close some captures."""
+    for capture in captures:
+        capture.close()
 
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCETHTOOL = 0x8913, 0x8914, 0x8946

@@ -61,7 +61,7 @@ def _build(recipe: Recipe, staging: Path, mirror: str | None, progress: Progress
     root = staging / "rootfs"
     root.mkdir()
     unpacker = Unpacker(root, owners=may_chown(staging), skip_devices=True)
-    with _Mmdebstrap(recipe, mirror, stage) as tool:
+    with _Mmdebstrap(recipe, mirror, staging, stage) as tool:
         tool.unpack_with(unpacker)
     _, version = rootfs.require_ovs(root, recipe.name)
     meta = Meta(
@@ -82,16 +82,22 @@ def _build(recipe: Recipe, staging: Path, mirror: str | None, progress: Progress
 class _Mmdebstrap:
     """One run of mmdebstrap, whose tar comes through a pipe and is never a file."""
 
-    def __init__(self, recipe: Recipe, mirror: str | None, stage: Progress) -> None:
+    def __init__(
+        self, recipe: Recipe, mirror: str | None, staging: Path, stage: Progress
+    ) -> None:
         self._recipe = recipe
         self._stage = stage
         self._said: collections.deque[str] = collections.deque(maxlen=400)
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+        if os.geteuid() == 0:
+            # What a killed run leaves is swept with the staging directory.
+            environment["TMPDIR"] = str(staging)
         self._process = subprocess.Popen(
             command_line(recipe, mirror),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
+            env=environment,
         )
         assert self._process.stderr is not None
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,))
@@ -129,9 +135,9 @@ class _Mmdebstrap:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End mmdebstrap, if it still runs, and wait: it removes its own temporary directory."""
+        """End mmdebstrap if it still runs, and wait until it has."""
         if self._process.poll() is None:
-            self._process.terminate()
+            self._process.kill() if os.geteuid() == 0 else self._process.terminate()
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._process.stdout.close()
@@ -141,10 +147,19 @@ class _Mmdebstrap:
 
 
 def command_line(recipe: Recipe, mirror: str | None) -> list[str]:
-    """The mmdebstrap command that writes the tar of ``recipe`` to its standard output. setpriv(1)
-    has the kernel end it (SIGTERM: it cleans up) when the harness dies, even by SIGKILL."""
-    command = ["setpriv", "--pdeathsig", "TERM", "mmdebstrap", "--variant=minbase", "--format=tar"]
-    command.append("--mode=root" if os.geteuid() == 0 else "--mode=unshare")
+    """The mmdebstrap command that writes the tar of ``recipe`` to its standard output.
+
+    The kernel ends it when the harness dies, even by SIGKILL (setpriv(1)). Run by root it would
+    mount on the machine and finish its stage before it ends; in namespaces of its own it leaves
+    neither mounts nor processes.
+    """
+    command = ["setpriv", "--pdeathsig"]
+    if os.geteuid() == 0:
+        command += ["KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        command += ["mmdebstrap", "--mode=root"]
+    else:
+        command += ["TERM", "mmdebstrap", "--mode=unshare"]
+    command += ["--variant=minbase", "--format=tar"]
     command.append(f"--include={','.join(recipe.packages)}")
     command += [f"--aptopt={option}" for option in (*_proxies(), *recipe.apt_options)]
     command += [f"--dpkgopt={option}" for option in recipe.dpkg_options]

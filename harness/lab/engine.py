@@ -11,6 +11,7 @@ from typing import Any
 from harness.lab.drain import BOUND, Drain
 from harness.lab.errors import LabError
 from harness.lab.plan import Endpoint, Plan
+from harness.nodes.base import Pending
 from harness.nodes.remote import RemoteNode
 from harness.traffic.batch import Batch
 from harness.traffic.identity import MAGIC, Template, stamp_many
@@ -35,6 +36,8 @@ machine delivers at least: what a drain's bound is lengthened by."""
 SEQUENCE_IN_TRAILER = 12
 
 Handler = Callable[[str, str | None, bytes], None]
+Place = tuple[str, str | None, tuple[str | None, str, str]]
+"""Attachment point, port on a wire, and where to capture: namespace, interface, direction."""
 
 
 @dataclass
@@ -87,43 +90,58 @@ class Engine:
 
     # -- set-up
 
-    def open(self) -> None:
-        """Open a capture at every attachment point, and a port to send through at every endpoint."""
-        places = self._places()
-        points = sum(len(at) for at in places.values())
-        ring = {
+    def open_soon(self, *, inside: bool) -> list[Pending]:
+        """Begin to open a capture at every attachment point: at hosts and on wires, or
+        (``inside``) at the switches' internal ports, which exist only once a switch is
+        configured. To be waited for."""
+        pending = []
+        ring = self._ring()
+        for switch, places in self._places(inside=inside).items():
+            handlers = [partial(self._heard, point, port) for point, port, _where in places]
+            where = [where for _point, _port, where in places]
+            numbers = self._nodes[switch].open_captures(where, handlers, **ring)
+            pending.append(_Opening(numbers, partial(self._opened, switch, places)))
+        return pending
+
+    def _ring(self) -> dict[str, int]:
+        points = len(self.plan.endpoints) + sum(len(w.ends) for w in self.plan.wires.values())
+        return {
             "blocks": RING_BLOCKS if points <= MANY_POINTS else RING_BLOCKS // 2,
             "block_size": RING_BLOCK,
             "retire": max(SHORTEST_RETIRE_MS, points // POINTS_PER_RETIRE_MS),
         }
-        ports = {}
-        for switch, at in places.items():
-            node = self._nodes[switch]
-            handlers = [partial(self._heard, point, port) for point, port, _where in at]
-            numbers = node.open_captures(
-                [where for _point, _port, where in at], handlers, **ring
-            )
-            for (point, port, _where), number in zip(at, numbers, strict=True):
-                self._captures.append(Capture(point, port, switch, number))
-            mine = self.plan.switches[switch].endpoints
-            ports[switch] = node.open_ports([(one.space, one.interface) for one in mine])
-        for switch, answer in ports.items():
-            names = (one.name for one in self.plan.switches[switch].endpoints)
-            self._ports.update(zip(names, answer.result(), strict=True))
 
-    def _places(self) -> dict[str, list[tuple[str, str | None, tuple[str | None, str, str]]]]:
-        places: dict[str, list[tuple[str, str | None, tuple[str | None, str, str]]]] = {
+    def _opened(self, switch: str, places: Sequence[Place], numbers: Sequence[int]) -> None:
+        for (point, port, _where), number in zip(places, numbers, strict=True):
+            self._captures.append(Capture(point, port, switch, number))
+
+    def _places(self, *, inside: bool) -> dict[str, list[Place]]:
+        places: dict[str, list[Place]] = {
             name: [
-                (one.name, None, (one.space, one.interface, "in")) for one in switch.endpoints
+                (one.name, None, (one.space, one.interface, "in"))
+                for one in switch.endpoints
+                if one.is_host != inside
             ]
             for name, switch in self.plan.switches.items()
         }
-        for wire in self.plan.wires.values():
+        for wire in () if inside else self.plan.wires.values():
             for end in wire.ends:
                 # What a switch puts on the wire, seen where it does: each frame once.
                 where = (None, end.interface, "out")
                 places[end.switch].append((wire.name, f"{end.switch}:{end.interface}", where))
-        return places
+        return {switch: found for switch, found in places.items() if found}
+
+    def open_ports(self) -> None:
+        """Open a port to send through at every endpoint."""
+        ports = {
+            name: self._nodes[name].open_ports(
+                [(one.space, one.interface) for one in switch.endpoints]
+            )
+            for name, switch in self.plan.switches.items()
+        }
+        for switch, answer in ports.items():
+            names = (one.name for one in self.plan.switches[switch].endpoints)
+            self._ports.update(zip(names, answer.result(), strict=True))
 
     def _heard(self, point: str, port: str | None, block: bytes) -> None:
         if self._listener is not None:
@@ -267,6 +285,16 @@ def stream_spec(template: Template) -> dict[str, int]:
         "digest_seed": template.seed,
         "fixed_sum": MAGIC + template.run + template.flow,
     }
+
+
+class _Opening:
+    """Captures that are being opened; take note of them once they are."""
+
+    def __init__(self, numbers: Pending, opened: Callable[[Sequence[int]], None]) -> None:
+        self._numbers, self._opened = numbers, opened
+
+    def result(self, timeout: float | None = None) -> None:
+        self._opened(self._numbers.result(timeout))
 
 
 class _Listening:

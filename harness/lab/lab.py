@@ -88,19 +88,22 @@ class Lab:
             starting.append(switch.start_soon())
             waiting += wiring.add_hosts(planned, node)
         self._bridges = wiring.lay_underlays(self._plan, self._fabric, self._nodes)
-        for answer in waiting:
+        drain = Drain(self._nodes, self._switches)
+        run = self.random.getrandbits(32)
+        self.engine = Engine(self._plan, self._nodes, drain, run=run)
+        opening = self.engine.open_soon(inside=False)
+        for answer in (*waiting, *opening):
             answer.result()
         gather(starting)
         gather([switch.configure_soon() for switch in self._switches.values()])
         for name, planned in self._plan.switches.items():
             for answer in wiring.set_up_own_ports(planned, self._nodes[name]):
                 answer.result()
+        for answer in self.engine.open_soon(inside=True):
+            answer.result()
+        self.engine.open_ports()
         self._add_routes()
         self._meet_neighbours()
-        run = self.random.getrandbits(32)
-        drain = Drain(self._nodes, self._switches)
-        self.engine = Engine(self._plan, self._nodes, drain, run=run)
-        self.engine.open()
         drain.finish()
 
     def _add_routes(self) -> None:

@@ -216,13 +216,18 @@ class RemoteNode:
         blocks: int,
         block_size: int,
         retire: int,
-    ) -> list[int]:
+    ) -> Pending:
         """Capture at (host or None, interface, direction: in, out or both); each handler gets the
         raw TPACKET_V3 blocks of its capture: ``blocks`` of ``block_size`` bytes each, handed over
-        when full or after ``retire`` ms. Returns the captures' numbers."""
+        when full or after ``retire`` ms. Not waited for; the value is the captures' numbers."""
         ring = {"blocks": blocks, "block_size": block_size, "retire": retire}
         request = {"at": [list(point) for point in at], **ring}
-        numbers: list[int] = self.channel.ask("capture", request, what="open captures").result()
+        answer = self.channel.ask("capture", request, what="open captures")
+        return _Mapped(answer, lambda a: self._listen(a.result(), handlers))
+
+    def _listen(
+        self, numbers: list[int], handlers: Sequence[Callable[[bytes], None]]
+    ) -> list[int]:
         self.channel.events.update(zip(numbers, handlers, strict=True))
         return numbers
 

@@ -33,13 +33,15 @@ class Daemon:
     started: int
 
 
-def options(system_id: str, datapath: str) -> list[str]:
+def options(layout: Layout, system_id: str, datapath: str) -> list[str]:
     """The options of ``ovs-ctl`` (ovs-ctl(8)) that start and restart need.
 
-    The hostname is not recorded: ``ovs-ctl`` does that in the background, so that it would change
-    the database at some moment after the start.
+    Where it can be helped the hostname is not recorded: ``ovs-ctl`` does that in the background,
+    so that it would change the database at some moment after the start.
     """
-    words = [f"--system-id={system_id}", "--no-record-hostname"]
+    words = [f"--system-id={system_id}"]
+    if layout.leaves_hostname:
+        words.append("--no-record-hostname")
     if datapath == "dummy":
         words.append("--ovs-vswitchd-options=--enable-dummy")
     return words
@@ -51,7 +53,19 @@ def start(node: Node, layout: Layout, words: list[str]) -> Steps[dict[str, Daemo
     Returns them by name. Raise :class:`DaemonError` when one does not run afterwards.
     """
     done = yield from _ovs_ctl(node, layout, [*words, "start"])
-    return _both_run(node, layout, done)
+    now = _both_run(node, layout, done)
+    yield from _hostname_recorded(node, layout)
+    return now
+
+
+def _hostname_recorded(node: Node, layout: Layout) -> Steps[None]:
+    """Wait for what an old ``ovs-ctl`` still has to write to the database (see :func:`options`)."""
+    if layout.leaves_hostname:
+        return
+    condition = ["Open_vSwitch", ".", 'external_ids:hostname!=""']
+    argv = [layout.program("ovs-vsctl"), "--timeout=30", "wait-until", *condition]
+    answers = yield [node.run_soon(argv, timeout=35)]
+    answers[0].check()
 
 
 def restart(
@@ -63,7 +77,9 @@ def restart(
     new daemons. Raise :class:`DaemonError` when one does not run afterwards.
     """
     done = yield from _ovs_ctl(node, layout, [*words, "restart"])
-    return done, _both_run(node, layout, done)
+    now = _both_run(node, layout, done)
+    yield from _hostname_recorded(node, layout)
+    return done, now
 
 
 def stop(node: Node, layout: Layout) -> Steps[None]:

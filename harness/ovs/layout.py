@@ -28,6 +28,8 @@ class Layout:
     rundir: str
     logdir: str
     dbdir: str
+    leaves_hostname: bool
+    """True: its ``ovs-ctl`` knows ``--no-record-hostname``; those of 2.15 and before do not."""
 
     @property
     def ovs_ctl(self) -> str:
@@ -53,8 +55,9 @@ class Layout:
         return f"{self.rundir}/{daemon}.{pid}.ctl"
 
 
-def parse(ovs_lib: str, datadir: str) -> Layout:
-    """Read the directories that were written into an ``ovs-lib`` when it was built.
+def parse(datadir: str, ovs_lib: str, ovs_ctl: str) -> Layout:
+    """Read the directories that were written into an ``ovs-lib`` when it was built, and what the
+    ``ovs-ctl`` beside it can do.
 
     Raise :class:`OvsError` when one of them is missing.
     """
@@ -63,16 +66,18 @@ def parse(ovs_lib: str, datadir: str) -> Layout:
     if missing:
         names = ", ".join(sorted(missing))
         raise OvsError(f"{datadir}/scripts/ovs-lib does not say where its {names} is")
-    return Layout(datadir=datadir, **found)
+    return Layout(datadir=datadir, leaves_hostname="no-record-hostname" in ovs_ctl, **found)
 
 
 def find(node: Node) -> Layout:
     """Find the installation in a node. Raise :class:`OvsError` when there is none."""
-    libraries = [f"{datadir}/scripts/ovs-lib" for datadir in _DATA_DIRECTORIES]
-    for datadir, content in zip(_DATA_DIRECTORIES, node.read_files(libraries), strict=True):
-        if content is not None:
-            return parse(content.decode(errors="replace"), datadir)
+    names = ("ovs-lib", "ovs-ctl")
+    paths = [f"{datadir}/scripts/{name}" for datadir in _DATA_DIRECTORIES for name in names]
+    contents = iter(node.read_files(paths))
+    for datadir, library, program in zip(_DATA_DIRECTORIES, contents, contents, strict=True):
+        if library is not None and program is not None:
+            return parse(datadir, library.decode("latin-1"), program.decode("latin-1"))
     raise OvsError(
-        f"{node.name}: there is no Open vSwitch in this node's image: none of "
-        f"{', '.join(libraries)} is there"
+        f"{node.name}: there is no Open vSwitch in this node's image: there is no ovs-ctl in "
+        f"{' or '.join(f'{datadir}/scripts' for datadir in _DATA_DIRECTORIES)}"
     )

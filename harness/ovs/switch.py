@@ -112,7 +112,7 @@ class Switch:
         return done
 
     def _options(self) -> list[str]:
-        return daemons.options(self.name, self.datapath)
+        return daemons.options(self.layout, self.name, self.datapath)
 
     def _expect(self, now: dict[str, Daemon]) -> None:
         self._daemons = now

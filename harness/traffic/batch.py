@@ -83,8 +83,8 @@ class Sent:
         return self._flow.source
 
     @property
-    def to(self) -> frozenset[str] | None:
-        """The hosts that are meant to hear it; None when nobody said."""
+    def to(self) -> frozenset[str]:
+        """The hosts that are meant to hear it."""
         return self._flow.to
 
     @property
@@ -145,12 +145,9 @@ class Sent:
 
     @property
     def leaked(self) -> list[Sighting]:
-        """What arrived at hosts that were not meant to hear it; nothing when nobody said who
-        is. Raise :class:`Unknown`."""
+        """What arrived at hosts that were not meant to hear it. Raise :class:`Unknown`."""
         self._batch.check()
         meant = self._flow.to
-        if meant is None:
-            return []
         hits = [hit for hit in self._host_hits if self._ledger.point_of(hit).name not in meant]
         return self._ledger.sightings(hits, self._flow)
 
@@ -159,14 +156,10 @@ class Sent:
         """What arrived at a host that had heard the same frame before; of frames that carry no
         number, what arrived beyond the count that was sent. Raise :class:`Unknown`."""
         self._batch.check()
-        heard: dict[tuple[str, int | None], int] = {}
-        again = []
-        for hit in sorted(self._host_hits, key=self._ledger.time_of):
-            seq = self._ledger.seq_of(self._flow, hit)
-            key = (self._ledger.point_of(hit).name, seq)
-            heard[key] = heard.get(key, 0) + 1
-            if heard[key] > (self.count if seq is None else 1):
-                again.append(hit)
+        by_host: dict[str, list[int]] = {}
+        for hit in self._host_hits:
+            by_host.setdefault(self._ledger.point_of(hit).name, []).append(hit)
+        again = [hit for hits in by_host.values() if len(hits) > 1 for hit in self._again(hits)]
         return self._ledger.sightings(again, self._flow)
 
     @property
@@ -211,7 +204,7 @@ class Sent:
         arrival (or the last sending) behind it. 0 when nothing was lost. Raise
         :class:`Unknown`."""
         self._batch.check()
-        return max((self._outage_at(host) for host in self._flow.to or ()), default=0)
+        return max((self._outage_at(host) for host in self._flow.to), default=0)
 
     def summary(self) -> str:
         """One line: what was sent, and where it was seen how often."""
@@ -238,6 +231,17 @@ class Sent:
     def _host_hits(self) -> list[int]:
         blocks = self._ledger.blocks
         return [hit for hit in self._flow.hits if blocks[hit >> 32].point.kind == "host"]
+
+    def _again(self, hits: list[int]) -> list[int]:
+        """Of the hits at one host, those of frames that it had heard before."""
+        heard: dict[int | None, int] = {}
+        again = []
+        for hit in sorted(hits, key=self._ledger.time_of):
+            seq = self._ledger.seq_of(self._flow, hit)
+            heard[seq] = heard.get(seq, 0) + 1
+            if heard[seq] > (self.count if seq is None else 1):
+                again.append(hit)
+        return again
 
     def _hits_at(self, point: str) -> list[int]:
         where = self._ledger.point(point)
@@ -321,7 +325,10 @@ class Batch:
 
     @property
     def changed(self) -> list[Change]:
-        """:attr:`Sent.changed` of all flows."""
+        """:attr:`Sent.changed` of all flows. Raise :class:`Unknown`."""
+        self.check()
+        if not self.ledger.odd:
+            return []
         return [change for sent in self.sent for change in sent.changed]
 
     def __iter__(self) -> Iterator[Sent]:

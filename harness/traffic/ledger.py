@@ -43,19 +43,22 @@ class Oddity(NamedTuple):
 
 
 class Flow(msgspec.Struct, eq=False):
-    """Frames that share one template. ``to`` are the host points that are meant to hear it; None
-    when nobody said."""
+    """Frames that share one template. ``to`` are the host points that are meant to hear it.
+
+    Who sends adds to ``count``, the frames sent so far, and to ``times``.
+    """
 
     number: int
     source: str
-    to: frozenset[str] | None
+    to: frozenset[str]
     template: Template
     bare: bytes
     """The template without tags and trailer."""
     count: int = 0
     hits: list[int] = []
     times: list[tuple[int, int]] = []
-    """(first sequence number, time in ns), ascending."""
+    """(first sequence number, when it was handed to the kernel, in ns of the real-time clock) of
+    each burst, ascending."""
 
     def sent_at(self, seq: int) -> int | None:
         """When ``seq`` was handed to the kernel, in ns, or None when nobody said."""
@@ -65,8 +68,6 @@ class Flow(msgspec.Struct, eq=False):
     @property
     def what(self) -> str:
         """The flow in words."""
-        if self.to is None:
-            return f"flow {self.number} from {self.source}"
         to = ", ".join(sorted(self.to)) or "nobody"
         return f"flow {self.number} from {self.source} to {to}"
 
@@ -91,15 +92,15 @@ class Ledger:
         self._by_content: dict[bytes, Flow] = {}
         self._by_macs: dict[bytes, list[Flow]] | None = None
 
-    def flow(self, source: str, frame: Blank | bytes, *, to: Iterable[str] | None = None) -> Flow:
+    def flow(self, source: str, frame: Blank | bytes, *, to: Iterable[str] = ()) -> Flow:
         """Register a flow from the host point ``source``; plain ``bytes`` are those of
         :func:`~harness.traffic.frames.probe_frame`, with a blank trailer.
 
         Raise ``ValueError`` for an unknown point, or for a frame without identity that another
         flow of the batch sends too, as the two could not be told apart.
         """
-        meant = None if to is None else frozenset(to)
-        for name in (source, *(meant or ())):
+        meant = frozenset(to)
+        for name in (source, *meant):
             self.point(name, "host")
         data, stamped = frame if isinstance(frame, Blank) else (frame, True)
         number = self._first_flow + len(self.flows)
@@ -118,19 +119,6 @@ class Ledger:
         self.flows.append(flow)
         self._by_macs = None
         return flow
-
-    def sent(self, flow: Flow, count: int = 1, time_ns: int | None = None) -> None:
-        """Say that the next ``count`` frames of ``flow`` were handed to the kernel at ``time_ns``
-        (real-time clock)."""
-        if time_ns is not None:
-            flow.times.append((flow.count, time_ns))
-        flow.count += count
-
-    def streamed(self, flow: Flow, count: int, marks: Iterable[tuple[int, int]]) -> None:
-        """Say that ``count`` more frames went out; ``marks`` are (first sequence number, time in
-        ns) of each burst, ascending."""
-        flow.times += marks
-        flow.count += count
 
     def point(self, name: str, kind: str | None = None) -> Point:
         """The attachment point called ``name``. Raise ``ValueError`` when there is none."""

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from harness.traffic.batch import Batch, Sent
 from harness.traffic.frames import probe_frame
-from harness.traffic.identity import stamp
 from harness.traffic.ledger import Flow, Ledger
 
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -110,7 +109,6 @@ class MatrixPlan:
     def __init__(self, ledger: Ledger, macs: Mapping[str, str], *, size: int = 64) -> None:
         """Register the flows with ``ledger``; ``macs`` maps each host to its MAC address, ``size``
         is that of a frame in bytes. Raise ``ValueError`` as :meth:`Ledger.flow` does."""
-        self.ledger = ledger
         self.broadcast: dict[str, Flow] = {}
         self.unicast: dict[tuple[str, str], Flow] = {}
         for source, mac in macs.items():
@@ -123,23 +121,6 @@ class MatrixPlan:
                 if target != source:
                     frame = probe_frame(mac, target_mac, size=size)
                     self.unicast[source, target] = ledger.flow(source, frame, to=alone[target])
-
-    def broadcast_frames(self, source: str, time_ns: int | None = None) -> list[bytes]:
-        """What ``source`` broadcasts; noted in the ledger as sent at ``time_ns``."""
-        return self._frames([self.broadcast[source]], time_ns)
-
-    def unicast_frames(self, source: str, time_ns: int | None = None) -> list[bytes]:
-        """What ``source`` sends to each other host; noted in the ledger as sent."""
-        hosts = self.broadcast
-        flows = [self.unicast[source, target] for target in hosts if target != source]
-        return self._frames(flows, time_ns)
-
-    def _frames(self, flows: list[Flow], time_ns: int | None) -> list[bytes]:
-        frames = []
-        for flow in flows:
-            frames.append(stamp(flow.template, flow.count))
-            self.ledger.sent(flow, 1, time_ns)
-        return frames
 
 
 class ProbeMatrix:

@@ -141,7 +141,7 @@ def _edges(spec: TopologySpec) -> Iterator[_Edge]:
             case PatchPort():
                 far, other = patches[end]
                 if end < far:
-                    lines = [f"{port.name} – {other.name}", *vlan, *words.vlan(other.vlan)]
+                    lines = [f"{port.name} ↔ {other.name}", *vlan, *words.vlan(other.vlan)]
                     yield _Edge((bridge, far.rpartition("p")[0]), "patch", lines)
     for link in tunnel_links(spec):
         s, b, _ = link.near
@@ -159,7 +159,7 @@ def _ports(spec: TopologySpec) -> Iterator[tuple[str, Port]]:
 
 def _patches(spec: TopologySpec) -> dict[str, tuple[str, PatchPort]]:
     """Each patch port's other end."""
-    found = {}
+    found: dict[str, tuple[str, PatchPort]] = {}
     for s, switch in enumerate(spec.switches):
         ends = {
             port.name: (_id((s, b, p)), port)

@@ -97,7 +97,9 @@ def _bridge(
 ) -> BridgeBox:
     """``above`` are the patch ports that lead to the bridge stacked on top of this one."""
     outputs = {mirror.output_port: mirror.name for mirror in bridge.mirrors if mirror.output_port}
-    tops, bottoms, slots = [], [], {}
+    tops: list[Chip] = []
+    bottoms: list[Chip] = []
+    slots: dict[End, float] = {}
     for index, port in enumerate(bridge.ports):
         end = (*at, index)
         chip = _chip(end, port, outputs.get(port.name))
@@ -206,7 +208,8 @@ def _place_rows(switches: list[SwitchBox], top: float) -> float:
                 _place_bridge(box, y)
                 y += box.h + 20.0 + _LANE * (1 + len(box.bottoms))
             y_bottom = max(y_bottom, column[-1].y + column[-1].h)
-        straight, around = [], []
+        straight: list[Link] = []
+        around: list[Link] = []
         for link in switch.links:
             same = stacked[_bridge_of(switch, link.near)] is stacked[_bridge_of(switch, link.far)]
             (straight if same else around).append(link)

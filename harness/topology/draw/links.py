@@ -52,7 +52,7 @@ def tunnel_links(spec: TopologySpec) -> list[TunnelLink]:
             links.append(TunnelLink(end, None, words.tunnel(port), _lead(port, spec, owners)))
         else:
             paired |= {end, far}
-            both = f"{ports[far].remote_ip} – {port.remote_ip}"
+            both = f"{ports[far].remote_ip} ↔ {port.remote_ip}"
             links.append(TunnelLink(end, far, words.tunnel(port), both))
     return links
 

@@ -1,4 +1,4 @@
-"""What the pictures say: ports, VLANs, tunnels, mirrors and bridges in a network engineer's words."""
+"""What the pictures say, in a network engineer's words."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SHOWN_RANGES = 6
 
 
 def ranges(numbers: Sequence[int]) -> str:
-    """``1, 2, 3, 7`` as ``1–3, 7``; the end of a long list as a count."""
+    """``1, 2, 3, 7`` as ``1-3, 7``; the end of a long list as a count."""
     spans: list[list[int]] = []
     for number in sorted(numbers):
         if spans and number == spans[-1][-1] + 1:
             spans[-1] = [spans[-1][0], number]
         else:
             spans.append([number])
-    shown = ["–".join(str(edge) for edge in span) for span in spans[:_SHOWN_RANGES]]
+    shown = ["-".join(str(edge) for edge in span) for span in spans[:_SHOWN_RANGES]]
     if len(spans) > _SHOWN_RANGES:
         shown.append(f"… ({len(numbers)} VLANs)")
     return ", ".join(shown)
