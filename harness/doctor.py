@@ -166,6 +166,9 @@ def _examine_building() -> list[Finding]:
     for obstacle in missing:
         what, _, rest = obstacle.partition("; run `")
         found.append(Finding("build", "mmdebstrap", False, what, rest.rstrip("`")))
+    if missing:
+        remedy = "`ovs-harness image import FILE`, a file that `image export` wrote elsewhere"
+        found.append(Finding("build", "without building", True, remedy))
     return [*found, _examine_disk()]
 
 
@@ -196,8 +199,7 @@ def _examine_image(name: str) -> Finding:
 
 def _examine_unbuilt(name: str) -> Finding:
     if images.obstacles():
-        remedy = f"see mmdebstrap above, or `ovs-harness image import` a file with {name}"
-        return Finding("image", name, False, "not built", remedy)
+        return Finding("image", name, False, "not built")  # the remedy is that of building
     return Finding("image", name, True, "not built yet; a run builds it (about a minute)")
 
 

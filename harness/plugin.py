@@ -234,6 +234,6 @@ def pytest_assertrepr_compare(
     del config
     if op != "==":
         return None
-    from harness.explain import explain
+    from harness.traffic.explain import explain
 
     return explain(left, right)

@@ -220,7 +220,10 @@ def test_columns_of_an_interface(port: Port, expected: set[str]) -> None:
     ("port", "expected"),
     [
         (HostPort(name="p", vlan=Vlan(tag=0)), {"tag=[0]"}),
-        (HostPort(name="p", vlan=Vlan(tag=900, mode="access")), {"tag=[900]", 'vlan_mode="access"'}),
+        (
+            HostPort(name="p", vlan=Vlan(tag=900, mode="access")),
+            {"tag=[900]", 'vlan_mode="access"'},
+        ),
         (HostPort(name="p", vlan=Vlan(trunks=(1, 2))), {"trunks=[1,2]"}),
         (
             HostPort(name="p", vlan=Vlan(tag=5, mode="dot1q-tunnel", cvlans=(7, 8))),
@@ -284,16 +287,20 @@ def test_mirrors_refer_to_ports_of_their_bridge() -> None:
         name="br0",
         ports=(HostPort(name="p"), HostPort(name="q")),
         mirrors=(
-            Mirror(
-                name="span", select_src_port=("p",), select_dst_port=("br0",), output_port="q"
-            ),
+            Mirror(name="span", select_src_port=("p",), select_dst_port=("br0",), output_port="q"),
             Mirror(name="rspan", select_all=True, select_vlan=(5, 6), output_vlan=100, snaplen=64),
         ),
     )
     switch = Switch(name="s", bridges=(bridge,))
     assert created(switch, "Mirror") == [
         {'name="span"', "select_src_port=[@r3]", "select_dst_port=[@r1]", "output_port=@r5"},
-        {'name="rspan"', "select_all=true", "select_vlan=[5,6]", "output_vlan=[100]", "snaplen=[64]"},
+        {
+            'name="rspan"',
+            "select_all=true",
+            "select_vlan=[5,6]",
+            "output_vlan=[100]",
+            "snaplen=[64]",
+        },
     ]
     assert "mirrors=[@r6,@r7]" in created(switch, "Bridge")[0]
 

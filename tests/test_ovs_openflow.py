@@ -30,7 +30,8 @@ def test_what_is_needed_comes_before_what_needs_it() -> None:
         name="b",
         flows="actions=group:1\n",
         groups="group_id=1,type=all\n",
-        meters="meter=1 kbps bands=type=drop rate=1 # comment\n\nmeter=2 kbps bands=type=drop rate=2",
+        meters="meter=1 kbps bands=type=drop rate=1 # comment\n\n"
+        "meter=2 kbps bands=type=drop rate=2",
         tlv_map="{class=1,type=0,len=4}->tun_metadata0,\n{class=1,type=1,len=4}->tun_metadata1",
     )
     stages = [[(order.words, order.options, order.text) for order in s] for s in orders(bridge)]

@@ -65,7 +65,7 @@ NLM_REQUEST, NLM_ACK, NLM_EXCL, NLM_CREATE = 0x1, 0x4, 0x200, 0x400
 NLMSG_ERROR = 2
 IFF_UP = 1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 10, 18
-IFLA_NET_NS_PID, IFLA_NET_NS_FD = 19, 28
+IFLA_NET_NS_FD = 28
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 IFLA_BR_GROUP_FWD_MASK, IFLA_BR_MCAST_SNOOPING = 9, 23
@@ -744,9 +744,13 @@ class Agent:
                 return
             if pid == 0:
                 return
-            command = self.commands.pop(pid, None)
-            if command is not None:
-                self._ended(command, status)
+            self.child_ended(pid, status)
+
+    def child_ended(self, pid: int, status: int) -> None:
+        """A child process has ended: one of the commands, or an orphan of theirs."""
+        command = self.commands.pop(pid, None)
+        if command is not None:
+            self._ended(command, status)
 
     def _ended(self, command: Command, status: int) -> None:
         out, err = command.output()
@@ -901,24 +905,24 @@ class Agent:
 
     def _veth(self, change: dict, what: str) -> list[tuple[int, int, bytes, str]]:
         """A pair: ``peer`` is made where it belongs and set up; ``name`` stays here and is set up,
-        or goes to the namespace of ``pid``, where somebody else sets it up."""
+        or goes to ``space``, where somebody else sets it up."""
         mtu = change.get("mtu")
         # The driver can't set up the end that VETH_INFO_PEER names: the pair is not joined yet.
         own = link_message(change["name"], mac=change.get("mac"), mtu=mtu)
-        if "pid" in change:
-            own += attribute(IFLA_NET_NS_PID, struct.pack("=I", change["pid"]))
+        own += self._link_space(change.get("space"))
         peer = link_message(change["peer"], mac=change.get("peer_mac"), mtu=mtu, up=True)
-        if "peer_space" in change:
-            space = struct.pack("=I", self.spaces[change["peer_space"]])
-            peer += attribute(IFLA_NET_NS_FD, space)
-        elif "peer_pid" in change:
-            peer += attribute(IFLA_NET_NS_PID, struct.pack("=I", change["peer_pid"]))
+        peer += self._link_space(change["peer_space"])
         peer += link_info(b"veth", attribute(VETH_INFO_PEER, own))
         messages = [(RTM_NEWLINK, NLM_CREATE | NLM_EXCL, peer, what)]
-        if "pid" not in change:
+        if "space" not in change:
             up = link_message(change["name"], up=True)
             messages.append((RTM_NEWLINK, 0, up, what))
         return messages
+
+    def _link_space(self, name: str | None) -> bytes:
+        if name is None:
+            return b""
+        return attribute(IFLA_NET_NS_FD, struct.pack("=I", self._space(name)))
 
     def op_address(self, number: int, request: dict, blob: bytes) -> None:
         """Give addresses (``10.0.0.1/24``) to interfaces: changes of name and address."""

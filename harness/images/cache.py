@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +26,10 @@ from harness.images.locks import Hold, describe_holders, lock, try_lock
 
 Progress = Callable[[str], None]
 """Gets one line of text for each stage of something that takes its time."""
+
+
+_WORK = "ovs-harness"
+_HALF_MADE = re.compile(rf"\.new-(.+-[0-9a-f]{{{KEY_LENGTH}}})-")
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,6 +167,24 @@ def building(name: str, key: str, progress: Progress) -> Iterator[Path | None]:
             shutil.rmtree(staging, ignore_errors=True)
 
 
+@contextmanager
+def workplace(staging: Path) -> Iterator[Path]:
+    """A directory for temporary files of the build in ``staging``, swept like that one.
+
+    An ordinary user's mmdebstrap works with subordinate ids (subuid(5)), which may not enter the
+    user's home directory: for it the place is in the machine's temporary directory.
+    """
+    if os.geteuid() == 0:
+        yield staging
+        return
+    place = Path(tempfile.mkdtemp(prefix=f"{_WORK}{staging.name}-"))
+    place.chmod(0o711)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def publish(staging: Path, meta: Meta) -> Stored:
     """Make the content of ``staging`` (``rootfs/``) the image that ``meta`` describes."""
     (staging / "meta.json").write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2))
@@ -179,8 +202,12 @@ def _sweep(mine: str) -> None:
     """Remove what builds and removals that were killed have left. Ours is the lock of ``mine``."""
     for path in images_directory().glob(".old-*"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in images_directory().glob(".new-*"):
-        label = path.name.removeprefix(".new-").rpartition("-")[0]
+    works = Path(tempfile.gettempdir()).glob(f"{_WORK}.new-*")
+    for path in (*images_directory().glob(".new-*"), *works):
+        found = _HALF_MADE.search(path.name)
+        if found is None:
+            continue
+        label = found[1]
         if label == mine:
             shutil.rmtree(path, ignore_errors=True)
             continue

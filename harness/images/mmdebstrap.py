@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.images import rootfs
-from harness.images.cache import Meta, Progress, Stored, building, find, now, publish
+from harness.images.cache import Meta, Progress, Stored, building, find, now, publish, workplace
 from harness.images.catalogue import Recipe, recipe_of
 from harness.images.errors import ImageError, UnsafeArchiveError
 from harness.images.unpack import Unpacker, may_chown
@@ -61,7 +61,7 @@ def _build(recipe: Recipe, staging: Path, mirror: str | None, progress: Progress
     root = staging / "rootfs"
     root.mkdir()
     unpacker = Unpacker(root, owners=may_chown(staging), skip_devices=True)
-    with _Mmdebstrap(recipe, mirror, staging, stage) as tool:
+    with workplace(staging) as work, _Mmdebstrap(recipe, mirror, work, stage) as tool:
         tool.unpack_with(unpacker)
     _, version = rootfs.require_ovs(root, recipe.name)
     meta = Meta(
@@ -83,21 +83,20 @@ class _Mmdebstrap:
     """One run of mmdebstrap, whose tar comes through a pipe and is never a file."""
 
     def __init__(
-        self, recipe: Recipe, mirror: str | None, staging: Path, stage: Progress
+        self, recipe: Recipe, mirror: str | None, work: Path, stage: Progress
     ) -> None:
         self._recipe = recipe
         self._stage = stage
         self._said: collections.deque[str] = collections.deque(maxlen=400)
-        environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-        if os.geteuid() == 0:
-            # What a killed run leaves is swept with the staging directory.
-            environment["TMPDIR"] = str(staging)
+        settings = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": str(work)}
         self._process = subprocess.Popen(
             command_line(recipe, mirror),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment,
+            env={**os.environ, **settings},
+            # When it is ended, mmdebstrap sends SIGHUP to its whole process group.
+            start_new_session=True,
         )
         assert self._process.stderr is not None
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,))

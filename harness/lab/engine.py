@@ -14,7 +14,7 @@ from harness.lab.plan import Endpoint, Plan
 from harness.nodes.base import Pending
 from harness.nodes.remote import RemoteNode
 from harness.traffic.batch import Batch
-from harness.traffic.identity import MAGIC, Template, stamp_many
+from harness.traffic.identity import stamp_many
 from harness.traffic.ledger import Flow, Ledger
 from harness.traffic.sightings import Point
 
@@ -33,7 +33,6 @@ SHORTEST_RETIRE_MS = 2
 SLOWEST_PACE = 10_000
 """Frames a second, each counted once for every host that may hear it, that a switch on a busy
 machine delivers at least: what a drain's bound is lengthened by."""
-SEQUENCE_IN_TRAILER = 12
 
 Handler = Callable[[str, str | None, bytes], None]
 Place = tuple[str, str | None, tuple[str | None, str, str]]
@@ -256,7 +255,7 @@ class Engine:
     def start_stream(self, flow: Flow, rate: float | None, count: int | None = None) -> int:
         """Send frames of ``flow`` in the background; return the stream's number."""
         endpoint = self.plan.endpoints[flow.source]
-        spec: dict[str, Any] = {"rate": rate, "count": count, **stream_spec(flow.template)}
+        spec: dict[str, Any] = {"rate": rate, "count": count, **flow.template.stream_spec()}
         answer = self._node_of(endpoint).start_stream(
             self._ports[flow.source], spec, flow.template.frame
         )
@@ -276,15 +275,6 @@ class Engine:
 
     def _node_of(self, endpoint: Endpoint) -> RemoteNode:
         return self._nodes[endpoint.switch]
-
-
-def stream_spec(template: Template) -> dict[str, int]:
-    """What the agent needs to number and seal a template's frames by itself."""
-    return {
-        "sequence_offset": template.trailer_offset + SEQUENCE_IN_TRAILER,
-        "digest_seed": template.seed,
-        "fixed_sum": MAGIC + template.run + template.flow,
-    }
 
 
 class _Opening:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shlex
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,6 +29,8 @@ from harness.traffic.matrix import MatrixPlan, ProbeMatrix
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
+NEIGHBOUR_BOUND = 3.0
+"""Seconds for tunnel ends to find each other; what has not by then is left to the scenario."""
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 Surprise = Literal["strays", "duplicates", "changed"]
 """What a switch should not do to frames unless its configuration says so."""
@@ -112,14 +115,38 @@ class Lab:
                 self._nodes[name].run(["ip", "route", "add", *shlex.split(route)])
 
     def _meet_neighbours(self) -> None:
-        """Let tunnel ends find each other: Open vSwitch drops what it would send to a neighbour
-        whose MAC address it does not know yet (userspace tunnelling; "Open vSwitch Howto")."""
-        pings = []
-        for name, planned in self._plan.switches.items():
-            for local, remote in planned.neighbours:
-                source = ["-I", local] if local else []
-                command = ["ping", "-c", "1", "-w", "2", "-q", *source, remote]
-                pings.append(self._nodes[name].run_soon(command))
+        """Let tunnel ends find each other. Open vSwitch drops what it would send to a neighbour
+        whose MAC address it does not know yet, and learns it from the ARP replies and neighbour
+        advertisements that it forwards (userspace tunnelling: "Tunneling" in its documentation).
+        """
+        missing = {
+            name: set(planned.neighbours)
+            for name, planned in self._plan.switches.items()
+            if planned.neighbours
+        }
+        deadline = time.monotonic() + NEIGHBOUR_BOUND
+        while missing and time.monotonic() < deadline:
+            self._ping(missing)
+            if self.target.datapath == "kernel":
+                # The kernel's own neighbour table serves its tunnels.
+                return
+            for name in list(missing):
+                known = self._switches[name].tunnel_neighbours()
+                missing[name] = {pair for pair in missing[name] if pair[1] not in known}
+                if not missing[name]:
+                    del missing[name]
+
+    def _ping(self, missing: Mapping[str, Iterable[tuple[str, str]]]) -> None:
+        for name, pairs in missing.items():
+            # What the kernel knows it would not ask for again, and nobody would overhear.
+            self._nodes[name].run(["ip", "neigh", "flush", "all"], check=False)
+        pings = [
+            self._nodes[name].run_soon(
+                ["ping", "-c1", "-w1", "-q", *(["-I", local] if local else []), remote]
+            )
+            for name, pairs in missing.items()
+            for local, remote in pairs
+        ]
         for ping in pings:
             ping.result()
 

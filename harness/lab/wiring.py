@@ -8,13 +8,13 @@ from typing import Any
 
 from harness.lab.plan import Endpoint, Plan, SwitchPlan, Wire
 from harness.nodes.channel import Answer
-from harness.nodes.namespace import Fabric
+from harness.nodes.namespace import Fabric, NamespaceNode
 from harness.nodes.remote import RemoteNode
 
 _bridge_numbers = count(1)
 
 
-def lay_underlays(plan: Plan, fabric: Fabric, nodes: Mapping[str, RemoteNode]) -> list[str]:
+def lay_underlays(plan: Plan, fabric: Fabric, nodes: Mapping[str, NamespaceNode]) -> list[str]:
     """Join the switches' physical ports. Two ends are joined by one veth pair, which carries
     everything; more by a bridge, which keeps 01:80:c2:00:00:00 to :03 to itself.
 
@@ -47,20 +47,20 @@ def lift_underlays(fabric: Fabric, bridges: list[str]) -> None:
         fabric.node.change_links([{"do": "remove", "name": name} for name in bridges]).result()
 
 
-def _cable(wire: Wire, nodes: Mapping[str, RemoteNode]) -> dict[str, Any]:
+def _cable(wire: Wire, nodes: Mapping[str, NamespaceNode]) -> dict[str, Any]:
     one, other = wire.ends
     return {
         "do": "veth",
         "name": one.interface,
-        "pid": nodes[one.switch].pid,
+        "space": nodes[one.switch].space,
         "peer": other.interface,
-        "peer_pid": nodes[other.switch].pid,
+        "peer_space": nodes[other.switch].space,
         "mtu": wire.mtu,
     }
 
 
 def _segment(
-    wire: Wire, bridge: str, nodes: Mapping[str, RemoteNode]
+    wire: Wire, bridge: str, nodes: Mapping[str, NamespaceNode]
 ) -> list[dict[str, Any]]:
     changes: list[dict[str, Any]] = [{"do": "bridge", "name": bridge, "mtu": wire.mtu}]
     for number, end in enumerate(wire.ends):
@@ -70,7 +70,7 @@ def _segment(
                 "do": "veth",
                 "name": port,
                 "peer": end.interface,
-                "peer_pid": nodes[end.switch].pid,
+                "peer_space": nodes[end.switch].space,
                 "mtu": wire.mtu,
             }
         )

@@ -67,11 +67,14 @@ class Launcher(Agent):
     ) -> None:
         super().__init__(channel)
         self.user_namespaces = user_namespaces
+        self.nodes: dict[int, str] = {}
+        """The name that a node's network namespace has here, by the node's process id."""
         self.hand = hand
         """Nodes' channels come through here, beside the messages (SCM_RIGHTS, unix(7))."""
 
     def op_start_node(self, number: int, request: dict, blob: bytes) -> None:
-        """Start a node whose agent serves the next handed socket; answer with its process id."""
+        """Start a node whose agent serves the next handed socket. Answer with its process id and
+        the name that its network namespace has here, for links into it."""
         _data, handed, _flags, _address = socket.recv_fds(self.hand, 1, 1)
         channel = handed[0]
         report_read, report_write = os.pipe()
@@ -84,9 +87,20 @@ class Launcher(Agent):
         with open(report_read, "rb") as report:
             said = report.read()
         if said.startswith(b"pid "):
-            self.reply(number, {"pid": int(said[4:])})
+            pid = int(said[4:])
+            # Opened now: later the agent's thread may be in the namespace of one of its hosts.
+            self.nodes[pid] = f"node {pid}"
+            self.spaces[self.nodes[pid]] = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self.reply(number, {"pid": pid, "space": self.nodes[pid]})
         else:
             self.fail(number, said.decode(errors="replace"), errno.EPERM)
+
+    def child_ended(self, pid: int, status: int) -> None:
+        """Let go of an ended node's network namespace, or the kernel would keep it."""
+        name = self.nodes.pop(pid, None)
+        if name is not None:
+            os.close(self.spaces.pop(name))
+        super().child_ended(pid, status)
 
     def _become_parent(self, channel: int, report: int, request: dict) -> None:
         flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
@@ -226,6 +240,8 @@ def main(channel: int, hand: int) -> None:
         _pid, status = os.waitpid(first, 0)
         os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
     die_with_parent()
+    mount("none", "/", "", MS_REC | MS_PRIVATE)
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     quieten()
     Launcher(socket.socket(fileno=channel), socket.socket(fileno=hand), user_namespaces).serve()
     os._exit(0)

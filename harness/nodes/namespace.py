@@ -20,9 +20,10 @@ LAYER_SIZE = "1g"
 class NamespaceNode(RemoteNode):
     """A node in user (where the caller is not root), PID, mount, network, UTS and IPC namespaces."""
 
-    def __init__(self, name: str, channel: Channel, pid: int, launcher_pid: int) -> None:
+    def __init__(self, name: str, channel: Channel, pid: int, space: str) -> None:
         super().__init__(name, channel, pid)
-        self._launcher_pid = launcher_pid
+        self.space = space
+        """What the launcher calls the node's own network namespace."""
 
     def shell_argv(self, host: str | None = None) -> list[str]:
         """A command for this machine that opens a shell in the node, or in the network namespace
@@ -70,11 +71,11 @@ class Fabric:
         }
         answer = self.node.channel.ask("start_node", request, what=f"start node {name}")
         try:
-            pid = answer.result()["pid"]
+            started = answer.result()
         except NodeError:
             ours.close()
             raise
-        return NamespaceNode(name, Channel(name, ours), pid, self.process.pid)
+        return NamespaceNode(name, Channel(name, ours), started["pid"], started["space"])
 
     def close(self) -> None:
         """End the launcher and with it everything it started. Idempotent."""

@@ -259,6 +259,11 @@ class Switch:
         """The MAC table of a bridge."""
         return parse_fdb(self.unixctl("fdb/show", bridge))
 
+    def tunnel_neighbours(self) -> set[str]:
+        """The IP addresses whose MAC addresses userspace tunnelling knows (``tnl/neigh/show``)."""
+        lines = self.unixctl("tnl/neigh/show").splitlines()
+        return {line.split()[0] for line in lines if line[:1].isalnum() and line[:2] != "IP"}
+
     def datapath_counters(self) -> Counters:
         """What happened to all frames so far, over all datapaths of the switch."""
         counters = parse_datapaths(self.unixctl("dpctl/show"))

@@ -125,7 +125,7 @@ def _bridge(
 def _chip(end: End, port: Port, mirror: str | None) -> Chip:
     lines = [line for text in words.vlan(port.vlan) for line in _wrap(text, _WRAP)]
     if mirror is not None:
-        lines.append(f"out of {mirror}")
+        lines.append(f"output of {mirror}")
     match port:
         case HostPort():
             kind: Kind = "host"
