@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import doctor
 from harness.images import ImageError
 from harness.images import command as image
 from harness.nodes.base import NodeError
-
-_FORMATS = {".svg": "to_svg", ".dot": "to_dot", ".gv": "to_dot", ".mmd": "to_mermaid"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,22 +35,22 @@ def _add_draw(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         dest="output",
         metavar="FILE",
         type=Path,
-        help=f"ending in {', '.join(_FORMATS)}; default: SVG on standard output",
+        help="ending in .svg, .dot, .gv or .mmd; default: SVG on standard output",
     )
     draw.set_defaults(run=_draw)
 
 
 def _draw(arguments: argparse.Namespace) -> int:
-    from harness import topology
-    from harness.topology import draw
+    from harness.topology import load
+    from harness.topology.draw import to_dot, to_mermaid, to_svg
 
+    formats = {".svg": to_svg, ".dot": to_dot, ".gv": to_dot, ".mmd": to_mermaid}
     output: Path | None = arguments.output
     ending = output.suffix if output else ".svg"
-    if ending not in _FORMATS:
-        print(f"draw: a file ends in {', '.join(_FORMATS)}, not {ending!r}", file=sys.stderr)
+    if ending not in formats:
+        print(f"ovs-harness: FILE ends in {', '.join(formats)}, not {ending!r}", file=sys.stderr)
         return 2
-    to_text: Callable[[topology.TopologySpec], str] = getattr(draw, _FORMATS[ending])
-    text = to_text(topology.load(arguments.topology))
+    text = formats[ending](load(arguments.topology))
     if output is None:
         sys.stdout.write(text)
     else:
@@ -82,9 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not _expected(error):
             raise
-        print(f"ovs-harness: {error}", file=sys.stderr)
+        print(f"ovs-harness: {_message(error)}", file=sys.stderr)
         return 1
     return status
+
+
+def _message(error: Exception) -> str:
+    """An error of the operating system without its number, and with the file first."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from harness.ovs import (
     gather,
     load,
 )
+from harness.polling import eventually
 from harness.topology import model
 
 NASTY = 'a,b="c" {d} [e] \\f @r0 ünï --\tg'
@@ -298,20 +298,18 @@ def test_a_killed_daemon_is_found_out(node: NamespaceNode) -> None:
     switch = started(node)
     pid = switch.pid()
     node.run(["kill", "-SEGV", str(pid)])
-    error = str(until_found_dead(switch))
+    error = eventually(lambda: death(switch), within=10, what="the death of the daemon is found")
     assert error.startswith(f"hv1: ovs-vswitchd (pid {pid}) has died")
     assert "the end of /var/log/openvswitch/ovs-vswitchd.log:" in error
 
 
-def until_found_dead(switch: Switch) -> DaemonError:
-    """Look until a daemon that was killed is gone."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            switch.check_alive()
-        except DaemonError as error:
-            return error
-    raise AssertionError("the daemon still lives, 10 s after it was killed")
+def death(switch: Switch) -> str:
+    """What is said of a dead daemon; nothing while both live."""
+    try:
+        switch.check_alive()
+    except DaemonError as error:
+        return str(error)
+    return ""
 
 
 def test_a_configuration_that_a_stopped_daemon_cannot_carry_out(node: NamespaceNode) -> None:

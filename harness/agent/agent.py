@@ -15,6 +15,7 @@ and closing captures, is done in threads of its own.)
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import errno
 import fcntl
@@ -32,6 +33,7 @@ import threading
 import time
 import traceback
 import zlib
+from collections.abc import Iterator
 
 # Imported for their effect: once the root file system has changed, no module can be loaded.
 import encodings.ascii  # noqa: F401
@@ -41,6 +43,11 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HEADER = struct.Struct("!II")
 MESSAGE_LIMIT = 1 << 30
 OUTPUT_LIMIT = 16 << 20
+"""Of a command's output on each stream, the last so many bytes are kept."""
+PRINT_LIMIT = 256 << 20
+"""A command that prints more on one stream is killed: its output is kept in memory."""
+PRINT_WATCH = 0.05
+"""Seconds between looks at how much the commands under way have printed."""
 UNSENT_LIMIT = 256 << 20
 
 CLONE_NEWNET = 0x40000000
@@ -456,13 +463,25 @@ class JsonRpc:
     """A unix socket that speaks JSON-RPC 1.0: requests go out, answers are matched by their id."""
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(5)
         self.socket.connect(path)
         self.buffer = ""
+        # A character may come in two pieces.
+        self.characters = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.decoder = json.JSONDecoder()
         self.waiting: dict[int, object] = {}
         self.number = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the other side has hung up."""
+        readable, _, _ = select.select([self.socket], [], [], 0)
+        try:
+            return bool(readable) and not self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
 
     def ask(self, method: str, params: list, answer_to: object) -> int:
         """Send a request; ``answer_to`` is handed back with its answer."""
@@ -474,25 +493,33 @@ class JsonRpc:
     def _send(self, message: dict) -> None:
         self.socket.sendall(json.dumps(message).encode())
 
-    def receive(self) -> list[tuple[object, dict]]:
-        """The answers that are complete. Raise ConnectionError at the end of the stream."""
-        data = self.socket.recv(1 << 18)
+    def receive(self) -> Iterator[tuple[object, dict]]:
+        """The answers that are complete. Raise ConnectionError at the end of the stream, and when
+        what comes is not JSON-RPC."""
+        try:
+            data = self.socket.recv(1 << 18, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
         if not data:
             raise ConnectionError("the socket was closed by the other side")
-        self.buffer += data.decode("utf-8", "surrogateescape")
-        found = []
+        self.buffer += self.characters.decode(data)
         while True:
             self.buffer = self.buffer.lstrip()
             try:
                 message, end = self.decoder.raw_decode(self.buffer)
             except ValueError:
-                return found
+                return
+            except RecursionError:
+                raise ConnectionError("the answer is nested too deeply") from None
             self.buffer = self.buffer[end:]
+            if not isinstance(message, dict):
+                raise ConnectionError("the other side does not speak JSON-RPC")
             if message.get("method") == "echo":
                 # ovsdb-server asks whether we are there, and hangs up on who does not answer.
-                self._send({"id": message["id"], "result": message["params"], "error": None})
-            elif message.get("id") in self.waiting:
-                found.append((self.waiting.pop(message["id"]), message))
+                answer = {"id": message.get("id"), "result": message.get("params"), "error": None}
+                self._send(answer)
+            elif isinstance(message.get("id"), int) and message["id"] in self.waiting:
+                yield self.waiting.pop(message["id"]), message
 
 
 # ------------------------------------------------------------------------------------------- commands
@@ -503,7 +530,7 @@ class Command:
 
     def __init__(self, request: int, argv: list[str], env: dict[str, str] | None, stdin: bytes) -> None:
         self.request = request
-        self.timed_out = False
+        self.timed_out = self.too_much = False
         self.files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
         if stdin:
             os.write(self.files[0], stdin) == len(stdin) or self._write_rest(stdin)
@@ -521,7 +548,7 @@ class Command:
                 setsigmask=(),
                 setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ),
             )
-        except OSError:
+        except (OSError, ValueError):
             self.close()
             raise
 
@@ -531,8 +558,12 @@ class Command:
         while rest:
             rest = rest[os.write(self.files[0], rest) :]
 
+    def sizes(self) -> list[int]:
+        """How many bytes the command wrote to its standard output and error so far."""
+        return [os.fstat(fd).st_size for fd in self.files[1:]]
+
     def output(self) -> tuple[bytes, bytes]:
-        """What the command wrote to its standard output and error so far."""
+        """What the command wrote to its standard output and error so far, or the end of it."""
         return tuple(self._content(fd) for fd in self.files[1:])  # type: ignore[return-value]
 
     @staticmethod
@@ -577,6 +608,8 @@ class Agent:
         self.spaces: dict[str, int] = {}
         self.netlinks: dict[str | None, Netlink] = {}
         self.commands: dict[int, Command] = {}
+        self.watching = False
+        """Whether somebody will look at how much the commands have printed."""
         self.captures: dict[int, Capture] = {}
         self.harvest: list[tuple[int, bytes]] = []
         self.syncing: list[tuple[int, list[int]]] = []
@@ -680,6 +713,9 @@ class Agent:
             if error.filename:
                 said = f"{error.filename}: {said}"
             self.fail(number, said, error.errno or 0)
+        except ValueError as error:
+            # A name or setting that the system cannot take: one with a NUL character, say.
+            self.fail(number, str(error), errno.EINVAL)
         except Exception:
             # A defect of the agent's own: the caller is told where, and the node lives on.
             self.fail(number, "the agent failed: " + traceback.format_exc(limit=-4))
@@ -728,12 +764,24 @@ class Agent:
         with self.inside(request.get("netns")):
             command = Command(number, request["argv"], request.get("env"), blob)
         self.commands[command.pid] = command
+        if not self.watching:
+            self.watching = True
+            self.after(PRINT_WATCH, self._watch_output)
         self.after(request["timeout"], lambda: self._overdue(command))
 
     def _overdue(self, command: Command) -> None:
         if self.commands.get(command.pid) is command:
             command.timed_out = True
             os.killpg(command.pid, signal.SIGKILL)
+
+    def _watch_output(self) -> None:
+        for command in self.commands.values():
+            if max(command.sizes()) > PRINT_LIMIT and not command.too_much:
+                command.too_much = True
+                os.killpg(command.pid, signal.SIGKILL)
+        self.watching = bool(self.commands)
+        if self.watching:
+            self.after(PRINT_WATCH, self._watch_output)
 
     def _reap(self, wake: int) -> None:
         os.read(wake, 4096)
@@ -753,6 +801,7 @@ class Agent:
             self._ended(command, status)
 
     def _ended(self, command: Command, status: int) -> None:
+        left_out = [max(0, size - OUTPUT_LIMIT) for size in command.sizes()]
         out, err = command.output()
         command.close()
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
@@ -761,6 +810,8 @@ class Agent:
             {
                 "status": code,
                 "timed_out": command.timed_out,
+                "too_much": command.too_much,
+                "left_out": left_out,
                 "seconds": time.monotonic() - command.started,
                 "out": len(out),
             },
@@ -802,24 +853,33 @@ class Agent:
     def op_jsonrpc(self, number: int, request: dict, blob: bytes) -> None:
         path = request["path"]
         rpc = self.rpcs.get(path)
+        if rpc is not None and rpc.ended:
+            # Whoever listened there has gone; perhaps somebody else listens now.
+            self._hang_up(path, ConnectionError("the socket was closed by the other side"))
+            rpc = None
         if rpc is None:
             rpc = self.rpcs[path] = JsonRpc(path)
-            self.selector.register(rpc.socket, selectors.EVENT_READ, (self._answered, path))
+            self.selector.register(rpc.socket, selectors.EVENT_READ, (self._answered, rpc))
         try:
             asked = rpc.ask(request["method"], request["params"], number)
         except OSError as error:
-            self._hang_up(path, error)
-            raise
-        self.after(request["timeout"], lambda: self._unanswered(rpc, asked, path))
-
-    def _answered(self, path: str) -> None:
-        try:
-            answers = self.rpcs[path].receive()
-        except OSError as error:
+            # This question is among those that it answers with the error.
             self._hang_up(path, error)
             return
-        for number, message in answers:
-            self.reply(number, {"result": message.get("result"), "error": message.get("error")})
+        self.after(request["timeout"], lambda: self._unanswered(rpc, asked, path))
+
+    def _answered(self, rpc: JsonRpc) -> None:
+        if self.rpcs.get(rpc.path) is not rpc:
+            # Hung up on in this very turn.
+            return
+        try:
+            for number, message in rpc.receive():
+                self.reply(
+                    number,  # type: ignore[arg-type]
+                    {"result": message.get("result"), "error": message.get("error")},
+                )
+        except OSError as error:
+            self._hang_up(rpc.path, error)
 
     def _hang_up(self, path: str, error: OSError) -> None:
         rpc = self.rpcs.pop(path)

@@ -39,26 +39,33 @@ _COMPRESSION = 3
 
 def export(name: str, file: Path, *, progress: Progress = lambda _: None) -> Stored:
     """Write the built image ``name`` to ``file``, which appears whole or not at all. Raise
-    :class:`ImageError` when it is not built, and :class:`OSError` naming the file."""
+    :class:`ImageError` when it is not built, or the file can't be written."""
     stored = find(name, recipe_of(name).key)
     if stored is None:
         raise ImageError(f"image {name} is not built: run `ovs-harness image build {name}`")
     with hold(stored):
         progress(f"{name}: writing {file}")
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
         try:
-            with os.fdopen(descriptor, "wb") as sink:
-                _write(stored, sink)
-                sink.flush()
-                os.fsync(sink.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            Path(temporary).rename(file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            _write_whole(stored, file)
+        except OSError as error:
+            raise ImageError(f"{file} can't be written: {error.strerror}") from None
     return stored
+
+
+def _write_whole(stored: Stored, file: Path) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as sink:
+            _write(stored, sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).rename(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _write(stored: Stored, sink: BinaryIO) -> None:

@@ -108,7 +108,7 @@ def recipe_of(name: str) -> Recipe:
     recipes = catalogue()
     if name not in recipes:
         raise ImageError(
-            f"there is no image {name!r}: choose one of {', '.join(recipes)}, host, "
-            "or prefix:/path[@image]"
+            f"there is no image {name!r} in the catalogue, only {', '.join(recipes)}; "
+            "host and prefix:/path[@image] are run as they are, and never built"
         )
     return recipes[name]

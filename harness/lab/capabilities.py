@@ -1,3 +1,112 @@
-"""What a target can do, found by trying."""
+"""What a target can do, found by trying it on a switch of that target."""
+
 from __future__ import annotations
-def missing(target, feature): return None
+
+from collections.abc import Callable
+from functools import cache
+
+from harness.lab.environment import environment, fabric
+from harness.lab.lab import Lab
+from harness.lab.target import Target
+from harness.nodes.base import CommandFailed
+from harness.ovs import PortError, Switch
+from harness.topology import Topology
+
+BRIDGE = "br-try"
+
+
+class UnknownFeatureError(ValueError):
+    """A scenario requires a feature that nobody knows how to try."""
+
+
+@cache
+def missing(target: Target, feature: str) -> str | None:
+    """Why ``target`` lacks ``feature``, in words; None when it has it.
+
+    Features are ``tunnel:TYPE`` (an Interface type), ``datapath:NAME`` (a line of ``ovs-appctl
+    dpif/show-dp-features``), ``openflow:VERSION`` (a value of Bridge ``protocols``) and ``meters``.
+    Raise :class:`UnknownFeatureError` for any other.
+    """
+    kind, _, name = feature.partition(":")
+    attempt = _ATTEMPTS.get(kind)
+    if attempt is None or bool(name) != (kind != "meters"):
+        raise UnknownFeatureError(
+            f"requires({feature!r}): there is tunnel:TYPE, datapath:FEATURE, openflow:VERSION "
+            "and meters"
+        )
+    return attempt(_trial(target), name)
+
+
+@cache
+def _trial(target: Target) -> Switch:
+    """A switch of the target, for trying things on; it lives as long as the process."""
+    topology = Topology("trial")
+    topology.switch("trial").bridge(BRIDGE, protocols=["OpenFlow10", "OpenFlow13", "OpenFlow15"])
+    found = environment(target)
+    lab = Lab(topology, fabric(), found.lower, target=target).start()
+    return lab.switch("trial")
+
+
+def _tunnel(switch: Switch, name: str) -> str | None:
+    port = "try-tunnel"
+    options = ["options:remote_ip=192.0.2.1"]
+    if name == "bareudp":
+        options = ["options:remote_ip=192.0.2.1", "options:dst_port=6635", "options:payload_type=mpls"]
+    elif name.startswith("ip6"):
+        options = ["options:remote_ip=2001:db8::1"]
+    elif name in ("erspan", "ip6erspan"):
+        options += ["options:erspan_ver=1", "options:erspan_idx=1"]
+    try:
+        switch.vsctl(
+            *("--", "add-port", BRIDGE, port),
+            *("--", "set", "Interface", port, f"type={name}", *options),
+        )
+        (row,) = switch.db("Interface", ["error", "ofport"], {"name": port})
+        if row["error"]:
+            return str(row["error"])
+        return None if (row["ofport"] or -1) > 0 else _complaint(switch, port)
+    except PortError as error:
+        return error.failures[0].reason
+    finally:
+        switch.vsctl("--", "--if-exists", "del-port", port)
+
+
+def _complaint(switch: Switch, port: str) -> str:
+    """What ovs-vswitchd logged last about a port."""
+    lines = [line for line in switch.logs()["ovs-vswitchd"].splitlines() if port in line]
+    return lines[-1].rpartition("|")[2] if lines else "the port got no number"
+
+
+def _datapath(switch: Switch, name: str) -> str | None:
+    lines = switch.unixctl("dpif/show-dp-features", BRIDGE).splitlines()
+    features = {key.strip().lower(): value.strip() for key, _, value in (
+        line.partition(":") for line in lines
+    )}
+    found = features.get(name.lower())
+    if found is None:
+        return f"the datapath does not name it; it names {', '.join(sorted(features))}"
+    return None if found.lower() != "no" else "the datapath says No"
+
+
+def _openflow(switch: Switch, name: str) -> str | None:
+    try:
+        switch.vsctl("--", "set", "Bridge", BRIDGE, f"protocols={name}")
+        switch.ofctl("-O", name, "show", BRIDGE)
+    except (CommandFailed, PortError) as error:
+        return str(error)
+    finally:
+        switch.vsctl("--", "clear", "Bridge", BRIDGE, "protocols")
+    return None
+
+
+def _meters(switch: Switch, _name: str) -> str | None:
+    said = switch.ofctl("-O", "OpenFlow13", "meter-features", BRIDGE)
+    return None if "max_meter:0 " not in said + " " else "the datapath has no meters"
+
+
+_ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
+    "tunnel": _tunnel,
+    "datapath": _datapath,
+    "openflow": _openflow,
+    "meters": _meters,
+}

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.nodes.base import NodeError
 from harness.nodes.channel import pump
 from harness.nodes.remote import RemoteNode
 from harness.ovs.switch import Switch
@@ -113,8 +114,14 @@ class Drain:
 
     def _barrier(self) -> None:
         """Have every switch's forwarding thread answer a question."""
-        for answer in [switch.barrier_soon() for switch in self._switches.values()]:
-            answer.result()
+        answers = [(switch, switch.barrier_soon()) for switch in self._switches.values()]
+        for switch, answer in answers:
+            try:
+                answer.result()
+            except NodeError:
+                # That the daemon died is the better reason, and it comes with the daemon's log.
+                switch.check_alive()
+                raise
 
     def _overflow(self, last: Look) -> str:
         lost = {name: last.drops[name] - self._drops.get(name, 0) for name in last.drops}

@@ -210,6 +210,11 @@ class Lab:
             raise LabError(_none_called("host", name, self._plan.endpoints))
         return self._plan.endpoints[name]
 
+    def place_of(self, name: str) -> tuple[Switch, str, str]:
+        """The switch, bridge and port that a host is attached to."""
+        endpoint = self._endpoint(name)
+        return self._switches[endpoint.switch], endpoint.bridge, endpoint.port
+
     def mac(self, name: str) -> str:
         """The MAC address of a host or internal port."""
         endpoint = self._endpoint(name)

@@ -173,14 +173,30 @@ def _switch_plan(switch: Switch, found: tuple[Endpoint, ...], everywhere: set[st
         neighbours=tuple(
             sorted(
                 {
-                    (port.local_ip or "", port.remote_ip)
+                    pair
                     for port in tunnels
-                    if port.remote_ip in everywhere and not port.detached
+                    if not port.detached
+                    for pair in _neighbours(port, switch, everywhere)
                 }
             )
         ),
         replication=1 + len(tunnels),
     )
+
+
+def _neighbours(
+    port: TunnelPort, switch: Switch, everywhere: set[str]
+) -> Iterator[tuple[str, str]]:
+    """Local and remote address of what a tunnel may send to: where flows choose the remote
+    address, every address of another switch in a network of this one."""
+    if port.remote_ip != "flow":
+        if port.remote_ip in everywhere:
+            yield port.local_ip or "", port.remote_ip
+        return
+    own = [ipaddress.ip_interface(address) for _name, address in _switch_addresses(switch)]
+    for remote in everywhere - {str(interface.ip) for interface in own}:
+        if any(ipaddress.ip_address(remote) in interface.network for interface in own):
+            yield "", remote
 
 
 def _wires(spec: TopologySpec) -> dict[str, Wire]:

@@ -27,6 +27,9 @@ def lay_underlays(plan: Plan, fabric: Fabric, nodes: Mapping[str, NamespaceNode]
             changes.append(_cable(wire, nodes))
         elif wire.ends:
             bridges.append(f"u{next(_bridge_numbers)}")
+            # Its ports name it by its number, so it has to be there before they are made.
+            segment = {"do": "bridge", "name": bridges[-1], "mtu": wire.mtu}
+            fabric.node.change_links([segment]).result()
             changes += _segment(wire, bridges[-1], nodes)
     if changes:
         fabric.node.change_links(changes).result()
@@ -62,7 +65,7 @@ def _cable(wire: Wire, nodes: Mapping[str, NamespaceNode]) -> dict[str, Any]:
 def _segment(
     wire: Wire, bridge: str, nodes: Mapping[str, NamespaceNode]
 ) -> list[dict[str, Any]]:
-    changes: list[dict[str, Any]] = [{"do": "bridge", "name": bridge, "mtu": wire.mtu}]
+    changes: list[dict[str, Any]] = []
     for number, end in enumerate(wire.ends):
         port = f"{bridge}.{number}"
         changes.append(

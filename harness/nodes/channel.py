@@ -164,7 +164,10 @@ class Channel:
                     handler(blob[position : position + length])
                 position += length
             return
-        answer = self._waiting.pop(message["id"])
+        answer = self._waiting.pop(message["id"], None)
+        if answer is None:
+            self._fail("its agent answered what nobody had asked")
+            return
         error = None
         if "error" in message:
             error = NodeError(f"{self.name}: cannot {answer.what}: {message['error']}")

@@ -81,17 +81,23 @@ class RemoteNode:
         self, answer: Answer, argv: tuple[str, ...], host: str | None, timeout: float
     ) -> Completed:
         value, blob = answer.result(), answer.blob()
-        out, err = blob[: value["out"]], blob[value["out"] :]
+        parts = blob[: value["out"]], blob[value["out"] :]
+        out, err = map(_printed, parts, value["left_out"])
         done = Completed(
             node=self.name,
             argv=argv,
             status=value["status"],
-            stdout=out.decode(errors="replace"),
-            stderr=err.decode(errors="replace"),
+            stdout=out,
+            stderr=err,
             duration=value["seconds"],
             host=host,
         )
         self._commands.append(done)
+        if value["too_much"]:
+            raise NodeError(
+                f"{self.name}: `{shlex.join(argv)}` printed more than is kept in memory and was "
+                f"killed; it ended with: {(err or out)[-200:]}"
+            )
         if value["timed_out"]:
             said = (done.stderr + done.stdout).strip()[-2000:] or "nothing"
             raise NodeLost(
@@ -262,6 +268,11 @@ class RemoteNode:
     def close(self) -> None:
         """End the node and everything in it. Idempotent."""
         self.channel.close()
+
+
+def _printed(output: bytes, left_out: int) -> str:
+    said = output.decode(errors="replace")
+    return f"[{left_out} bytes left out]\n{said}" if left_out else said
 
 
 def _split(answer: Answer) -> list[bytes | None]:

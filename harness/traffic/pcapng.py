@@ -78,23 +78,21 @@ def read(file: BinaryIO) -> tuple[list[Interface], list[Packet]]:
     return interfaces, packets
 
 
-def capture(ledger: Ledger) -> tuple[list[Interface], list[Packet]]:
-    """Everything that a batch captured, in order of time, for :func:`write`: an interface for
+def capture(ledgers: Iterable[Ledger]) -> tuple[list[Interface], list[Packet]]:
+    """Everything that batches captured, in order of time, for :func:`write`: an interface for
     each attachment point (and port of it), and on each packet who sent it."""
     places: dict[tuple[str, str | None], int] = {}
     interfaces: list[Interface] = []
-    for block in ledger.blocks:
-        key = (block.point.name, block.port)
-        if key not in places:
-            places[key] = len(places)
-            name = block.point.name if block.port is None else f"{block.point.name}:{block.port}"
-            interfaces.append(Interface(name, f"{block.point.kind} {block.point.name}"))
-    comments = _comments(ledger)
-    packets = [
-        packet
-        for number, block in enumerate(ledger.blocks)
-        for packet in _packets(places[block.point.name, block.port], number, block.data, comments)
-    ]
+    packets: list[Packet] = []
+    for ledger in ledgers:
+        comments = _comments(ledger)
+        for number, block in enumerate(ledger.blocks):
+            key = (block.point.name, block.port)
+            if key not in places:
+                places[key] = len(places)
+                name = key[0] if block.port is None else f"{key[0]} at {block.port}"
+                interfaces.append(Interface(name, f"{block.point.kind} {key[0]}"))
+            packets += _packets(places[key], number, block.data, comments)
     return interfaces, sorted(packets, key=attrgetter("time_ns"))
 
 

@@ -12,6 +12,18 @@ from typing import Literal
 from harness.topology.draw.links import End, TunnelLink
 from harness.topology.model import Bridge, Port, Switch
 
+TITLE, NAME, TEXT, SMALL = 20.0, 13.0, 11.0, 10.0
+"""Font sizes."""
+LINE = 14.0
+PAD = 12.0
+GAP = 14.0
+STRIP = 26.0
+"""The coloured edge of a switch that carries its name."""
+LANE = 12.0
+"""From one patch link to the next."""
+BAR = 24.0
+
+Point = tuple[float, float]
 Kind = Literal["host", "uplink", "patch", "tunnel", "internal", "bond"]
 
 
@@ -75,37 +87,47 @@ class SwitchBox:
     switch: Switch
     columns: list[list[BridgeBox]]
     links: list[Link]
-    inner_h: float = 0.0
     x: float = 0.0
     y: float = 0.0
     w: float = 0.0
     h: float = 0.0
 
+    def chips(self) -> Iterable[tuple[BridgeBox, Chip]]:
+        """Every port with its bridge."""
+        for column in self.columns:
+            for box in column:
+                for chip in [*box.tops, *box.bottoms]:
+                    yield box, chip
+
 
 @dataclass
 class Bar:
-    """An underlay, and the middles of the ports attached to it with the height they start at."""
+    """An underlay below one row of switches. ``drops`` are the lower ends of what is attached to
+    it, ``riser`` the middle of the line that leads to its bars below other rows."""
 
     label: str
-    drops: list[tuple[float, float]]
+    drops: list[Point]
     x: float = 0.0
-    w: float = 0.0
     y: float = 0.0
+    w: float = 0.0
+    riser: float | None = None
 
 
 @dataclass
 class Arc:
-    """A tunnel between two ports, over everything, at the height ``lane``."""
+    """A tunnel between two ports, over everything. ``label`` is the middle of its words."""
 
     link: TunnelLink
     near: Chip
     far: Chip
-    lane: float = 0.0
+    path: list[Point] = field(default_factory=list)
+    label: Point = (0.0, 0.0)
 
 
 @dataclass
 class Plan:
-    """The whole picture."""
+    """The whole picture. ``risers`` are the middle, the top and the bottom of each line that joins
+    the bars of one underlay."""
 
     name: str
     w: float
@@ -114,11 +136,9 @@ class Plan:
     heads: list[Head]
     bars: list[Bar]
     arcs: list[Arc]
+    risers: list[tuple[float, float, float]]
 
     def chips(self) -> Iterable[tuple[BridgeBox, Chip]]:
         """Every port with its bridge."""
         for switch in self.switches:
-            for column in switch.columns:
-                for box in column:
-                    for chip in [*box.tops, *box.bottoms]:
-                        yield box, chip
+            yield from switch.chips()

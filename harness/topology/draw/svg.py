@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from harness.topology.draw import layout as sizes
+from harness.topology.draw import boxes as sizes
 from harness.topology.draw.boxes import Arc, Bar, BridgeBox, Chip, Head, Link, Plan, SwitchBox
 from harness.topology.draw.canvas import INK, Canvas
-from harness.topology.draw.layout import arc_label_width, plan
+from harness.topology.draw.layout import plan
+from harness.topology.draw.tunnels import LABEL, label_width
 from harness.topology.model import BondPort, HostPort, PatchPort, TopologySpec
 
 _SOFT = "#52606d"
@@ -32,17 +33,21 @@ def to_svg(spec: TopologySpec) -> str:
 
 def _lines(canvas: Canvas, drawn: Plan) -> None:
     for index, arc in enumerate(drawn.arcs):
-        points = [(arc.near.x, arc.near.y), (arc.near.x, arc.lane)]
-        points += [(arc.far.x, arc.lane), (arc.far.x, arc.far.y)]
         colour = _TUNNELS[index % len(_TUNNELS)]
-        canvas.line(points, colour, radius=24.0, thick=1.8, dash=_DASH)
+        canvas.line(arc.path, colour, radius=20.0, thick=1.8, dash=_DASH)
     for head in drawn.heads:
         points = [(head.chip.x, head.y + head.h), (head.chip.x, head.chip.y)]
         if head.host:
             canvas.line(points, _WIRE)
         else:
             canvas.line(points, _BROKEN, thick=1.8, dash=_DASH)
+    for x, top, bottom in drawn.risers:
+        canvas.line([(x, top), (x, bottom)], _WIRE, thick=2.4)
     for bar in drawn.bars:
+        if bar.riser is not None:
+            middle = bar.y + sizes.BAR / 2
+            canvas.line([(bar.riser, middle), (bar.x, middle)], _WIRE, thick=2.4)
+            canvas.dot(bar.riser, middle, _WIRE)
         for x, y in bar.drops:
             canvas.line([(x, y), (x, bar.y)], _WIRE, thick=1.8)
     for switch in drawn.switches:
@@ -146,13 +151,11 @@ def _bar(canvas: Canvas, bar: Bar) -> None:
 
 
 def _arc_label(canvas: Canvas, arc: Arc, colour: str) -> None:
-    width = arc_label_width(arc)
-    x = max((arc.near.x + arc.far.x) / 2, width / 2 + sizes.PAD)
-    canvas.box(x - width / 2, arc.lane - 16.0, width, 32.0, fill="#ffffff", edge=colour)
-    canvas.text(
-        x, arc.lane - 3.0, arc.link.label, sizes.TEXT, colour=colour, bold=True, anchor="middle"
-    )
-    canvas.text(x, arc.lane + 10.5, arc.link.addresses, sizes.SMALL, colour=_SOFT, anchor="middle")
+    width = label_width(arc)
+    x, y = arc.label
+    canvas.box(x - width / 2, y - LABEL / 2, width, LABEL, fill="#ffffff", edge=colour)
+    canvas.text(x, y - 3.0, arc.link.label, sizes.TEXT, colour=colour, bold=True, anchor="middle")
+    canvas.text(x, y + 10.5, arc.link.addresses, sizes.SMALL, colour=_SOFT, anchor="middle")
 
 
 def _vlan_colours(spec: TopologySpec) -> dict[int, str]:
