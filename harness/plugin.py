@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,20 +181,19 @@ def _labs_of(item: pytest.Item) -> list[Lab]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """A scenario that has passed has still failed when a daemon died or frames came from nowhere."""
-    result = yield
+    yield
     for one in _labs_of(item) if "target" in getattr(item, "fixturenames", ()) else []:
         one.verify()
         item.user_properties.extend(one.measurements.items())
-    return result
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[Any]:
-    report = yield
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report: pytest.TestReport = yield
     if report.when == "call" and report.failed and "target" in getattr(item, "fixturenames", ()):
         for one in _labs_of(item):
             _leave_bundle(item, one, report)

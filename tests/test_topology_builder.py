@@ -78,18 +78,16 @@ def test_a_dangling_patch_is_no_mistake(topo: Topology, br: BridgeHandle) -> Non
     assert bridge(topo).ports == (PatchPort(name="p0", peer="nobody", peer_missing=True),)
 
 
-def test_uplinks_are_named_after_their_underlay_and_take_its_mtu(
-    topo: Topology, br: BridgeHandle
-) -> None:
-    wire = topo.underlay("a-very-long-wire-name", mtu=9000)
+def test_uplinks_are_named_after_their_underlay(topo: Topology, br: BridgeHandle) -> None:
+    wire = topo.underlay("a-very-long-wire-name")
     br.uplink(wire)
-    br.uplink(wire, mtu=1400, tag=7)
+    br.uplink(wire, tag=7)
     br.uplink("a-very-long-wire-name", "eth7")
     underlay = "a-very-long-wire-name"
     assert bridge(topo).ports == (
-        UplinkPort(name="a-very-long-wir", underlay=underlay, mtu=9000),
-        UplinkPort(name="a-very-long-w-2", underlay=underlay, mtu=1400, vlan=Vlan(tag=7)),
-        UplinkPort(name="eth7", underlay=underlay, mtu=9000),
+        UplinkPort(name="a-very-long-wir", underlay=underlay),
+        UplinkPort(name="a-very-long-w-2", underlay=underlay, vlan=Vlan(tag=7)),
+        UplinkPort(name="eth7", underlay=underlay),
     )
 
 
@@ -115,13 +113,13 @@ def test_tunnels_count_and_keys_may_be_numbers(topo: Topology, br: BridgeHandle)
 
 
 def test_a_bond_has_a_member_on_each_underlay(topo: Topology, br: BridgeHandle) -> None:
-    wires = [topo.underlay("a", mtu=9000), topo.underlay("b", mtu=2000)]
+    wires = [topo.underlay("a"), topo.underlay("b")]
     br.bond("bond0", wires, lacp="active", interface={"other_config": {"lacp-port-id": "1"}})
     (port,) = bridge(topo).ports
     assert isinstance(port, BondPort)
     assert [(member.name, member.underlay) for member in port.members] == [("a", "a"), ("b", "b")]
     assert all(member.interface for member in port.members)
-    assert (port.mtu, port.lacp, port.interface) == (2000, "active", {})
+    assert (port.lacp, port.interface) == ("active", {})
 
 
 def test_handles_stand_for_their_names(topo: Topology, br: BridgeHandle) -> None:

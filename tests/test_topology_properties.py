@@ -106,7 +106,7 @@ def ports(draw: st.DrawFn, name: str, underlays: list[str], reach4: bool) -> Por
         case "patch":
             return PatchPort(**common, peer=f"{name}x", peer_missing=True)
         case "uplink":
-            return UplinkPort(**common, underlay=draw(st.sampled_from(underlays)), mtu=draw(mtus))
+            return UplinkPort(**common, underlay=draw(st.sampled_from(underlays)))
         case "bond":
             members = [BondMember(name=f"{name}m{n}", underlay=u) for n, u in enumerate(underlays)]
             mode = draw(st.sampled_from(get_args(BondMode)))

@@ -45,7 +45,7 @@ switches:
     addresses: [10.0.0.1/24]
     ports:
     - {kind: patch, name: patch-to-int, peer: patch-to-pif}
-    - {kind: uplink, name: eth0, underlay: wire, mtu: 9000}
+    - {kind: uplink, name: eth0, underlay: wire}
 """
 
 

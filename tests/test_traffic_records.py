@@ -85,10 +85,10 @@ def test_a_batch_as_a_capture() -> None:
     ledger.take("wire", ring.pack([ring.Unpacked(frame, 20, tag=Tag.of(900))]), "hv1")
     outgoing = ring.Unpacked(frame, 10, kind=ring.OUTGOING)
     ledger.take("a", ring.pack([outgoing, ring.Unpacked(bytes(60), 40)]))
-    interfaces, packets = pcapng.capture(ledger)
+    interfaces, packets = pcapng.capture([ledger])
     assert interfaces == [
         Interface("b", "host b"),
-        Interface("wire:hv1", "wire wire"),
+        Interface("wire at hv1", "wire wire"),
         Interface("a", "host a"),
     ]
     assert [(p.time_ns, p.interface, p.direction, p.comment) for p in packets] == [

@@ -33,6 +33,7 @@ import threading
 import time
 import traceback
 import zlib
+from typing import Any, Callable, Dict, List, Optional, Tuple
 from collections.abc import Iterator
 
 # Imported for their effect: once the root file system has changed, no module can be loaded.
@@ -51,6 +52,13 @@ PRINT_WATCH = 0.05
 UNSENT_LIMIT = 256 << 20
 
 CLONE_NEWNET = 0x40000000
+
+Request = Dict[str, Any]
+LinkMessage = Tuple[int, int, bytes, str]
+"""Type, flags and body of a netlink message, and what it does in words."""
+PacketSocket = Tuple[int, int, int, Optional[int]]
+"""Inode, interface index, bytes that wait to be read, frames dropped (None: not known)."""
+Job = Callable[[], Any]
 SIDE_BY_SIDE = 64
 """Threads at most that wait for the kernel at the same time."""
 
@@ -134,12 +142,12 @@ class Netlink:
         self.socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         self.sequence = 0
 
-    def request(self, messages: list[tuple[int, int, bytes, str]]) -> None:
+    def request(self, messages: list[LinkMessage]) -> None:
         """Carry out ``(type, flags, body, what)`` in order; raise OSError for the first refused."""
         for start in range(0, len(messages), LINKS_AT_ONCE):
             self._request(messages[start : start + LINKS_AT_ONCE])
 
-    def _request(self, messages: list[tuple[int, int, bytes, str]]) -> None:
+    def _request(self, messages: list[LinkMessage]) -> None:
         packet = bytearray()
         first = self.sequence + 1
         for kind, flags, body, _what in messages:
@@ -195,7 +203,7 @@ PACKET_DIAG_INFO, PACKET_DIAG_MEMINFO = 0, 6
 MEMINFO_RMEM, MEMINFO_DROPS = 0, 8
 
 
-def packet_sockets() -> list[tuple[int, int, int, int | None]]:
+def packet_sockets() -> list[PacketSocket]:
     """The packet sockets of this network namespace: inode, interface index, bytes that wait to be
     read, frames dropped for want of room (None where the kernel has no packet_diag)."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as diag:
@@ -203,7 +211,7 @@ def packet_sockets() -> list[tuple[int, int, int, int | None]]:
         body = struct.pack("=BBHIIII", socket.AF_PACKET, 0, 0, 0, show, 0, 0)
         head = struct.pack("=IHHII", 16 + len(body), SOCK_DIAG_BY_FAMILY, NLM_REQUEST | NLM_DUMP, 1, 0)
         diag.send(head + body)
-        found: list[tuple[int, int, int, int | None]] = []
+        found: list[PacketSocket] = []
         while True:
             data = diag.recv(1 << 18)
             offset = 0
@@ -232,7 +240,7 @@ def _diag_numbers(attributes: bytes) -> tuple[int, int, int]:
     return index, waiting, drops
 
 
-def packet_sockets_without_drops() -> list[tuple[int, int, int, int | None]]:
+def packet_sockets_without_drops() -> list[PacketSocket]:
     """The same from /proc/net/packet: sk RefCnt Type Proto Iface R Rmem User Inode."""
     with open("/proc/thread-self/net/packet") as file:
         lines = [line.split() for line in file][1:]
@@ -395,13 +403,13 @@ IDENTITY = struct.Struct("!IIH")
 class Stream:
     """Frames made from one template, each with its own sequence number, sent at a steady rate."""
 
-    def __init__(self, port: socket.socket, frame: bytes, spec: dict) -> None:
+    def __init__(self, port: socket.socket, frame: bytes, spec: Request) -> None:
         self.port = port
         self.length = len(frame)
         self.offset = spec["sequence_offset"]
         self.seed = spec["digest_seed"]
         self.sum = spec["fixed_sum"]
-        self.rate = spec.get("rate")
+        self.rate: Optional[float] = spec.get("rate")
         self.count = spec.get("count")
         self.sent = spec.get("first", 0)
         self.first = self.sent
@@ -471,7 +479,7 @@ class JsonRpc:
         # A character may come in two pieces.
         self.characters = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.decoder = json.JSONDecoder()
-        self.waiting: dict[int, object] = {}
+        self.waiting: dict[int, int] = {}
         self.number = 0
 
     @property
@@ -483,17 +491,17 @@ class JsonRpc:
         except OSError:
             return True
 
-    def ask(self, method: str, params: list, answer_to: object) -> int:
+    def ask(self, method: str, params: List[Any], answer_to: int) -> int:
         """Send a request; ``answer_to`` is handed back with its answer."""
         self.number += 1
         self.waiting[self.number] = answer_to
         self._send({"id": self.number, "method": method, "params": params})
         return self.number
 
-    def _send(self, message: dict) -> None:
+    def _send(self, message: Request) -> None:
         self.socket.sendall(json.dumps(message).encode())
 
-    def receive(self) -> Iterator[tuple[object, dict]]:
+    def receive(self) -> Iterator[tuple[int, Request]]:
         """The answers that are complete. Raise ConnectionError at the end of the stream, and when
         what comes is not JSON-RPC."""
         try:
@@ -533,7 +541,9 @@ class Command:
         self.timed_out = self.too_much = False
         self.files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
         if stdin:
-            os.write(self.files[0], stdin) == len(stdin) or self._write_rest(stdin)
+            rest = memoryview(stdin)
+            while rest:
+                rest = rest[os.write(self.files[0], rest) :]
             os.lseek(self.files[0], 0, os.SEEK_SET)
         self.started = time.monotonic()
         environment = dict(os.environ)
@@ -551,12 +561,6 @@ class Command:
         except (OSError, ValueError):
             self.close()
             raise
-
-    def _write_rest(self, stdin: bytes) -> None:
-        os.lseek(self.files[0], 0, os.SEEK_SET)
-        rest = memoryview(stdin)
-        while rest:
-            rest = rest[os.write(self.files[0], rest) :]
 
     def sizes(self) -> list[int]:
         """How many bytes the command wrote to its standard output and error so far."""
@@ -620,7 +624,7 @@ class Agent:
         self.timer_number = 0
         self.numbers = 0
         self.sender = Sender()
-        self.finished: list = []
+        self.finished: list[Job] = []
         self.finishing = threading.Lock()
         self.operations = {
             name[3:]: getattr(self, name) for name in dir(self) if name.startswith("op_")
@@ -699,7 +703,7 @@ class Agent:
             del self.inbox[: 8 + length]
             self._dispatch(request, blob)
 
-    def _dispatch(self, request: dict, blob: bytes) -> None:
+    def _dispatch(self, request: Request, blob: bytes) -> None:
         number = request.pop("id")
         name = request.pop("op")
         operation = self.operations.get(name)
@@ -728,7 +732,7 @@ class Agent:
         """Answer a request with an error."""
         self._post({"id": number, "error": said, "errno": error_number})
 
-    def _post(self, message: dict, blob: bytes = b"") -> None:
+    def _post(self, message: Request, blob: bytes = b"") -> None:
         head = json.dumps(message).encode()
         self.outbox.append(memoryview(HEADER.pack(len(head) + len(blob), len(head)) + head))
         if blob:
@@ -757,10 +761,10 @@ class Agent:
 
     # -- commands and files
 
-    def op_hello(self, number: int, request: dict, blob: bytes) -> None:
+    def op_hello(self, number: int, request: Request, blob: bytes) -> None:
         self.reply(number, {"pid": os.getpid(), "python": list(sys.version_info[:3])})
 
-    def op_run(self, number: int, request: dict, blob: bytes) -> None:
+    def op_run(self, number: int, request: Request, blob: bytes) -> None:
         with self.inside(request.get("netns")):
             command = Command(number, request["argv"], request.get("env"), blob)
         self.commands[command.pid] = command
@@ -818,7 +822,7 @@ class Agent:
             out + err,
         )
 
-    def op_read(self, number: int, request: dict, blob: bytes) -> None:
+    def op_read(self, number: int, request: Request, blob: bytes) -> None:
         lengths: list[int] = []
         errors: list[str | None] = []
         content = []
@@ -834,7 +838,7 @@ class Agent:
                 lengths.append(len(content[-1]))
         self.reply(number, {"lengths": lengths, "errors": errors}, b"".join(content))
 
-    def op_try_open(self, number: int, request: dict, blob: bytes) -> None:
+    def op_try_open(self, number: int, request: Request, blob: bytes) -> None:
         """Whether a file can be opened for reading and writing: null, or the system's words."""
         try:
             os.close(os.open(request["path"], os.O_RDWR | os.O_CLOEXEC))
@@ -843,14 +847,14 @@ class Agent:
         else:
             self.reply(number)
 
-    def op_write(self, number: int, request: dict, blob: bytes) -> None:
+    def op_write(self, number: int, request: Request, blob: bytes) -> None:
         with self.inside(request.get("netns")):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             with open(os.open(request["path"], flags, request["mode"]), "wb") as file:
                 file.write(blob)
         self.reply(number)
 
-    def op_jsonrpc(self, number: int, request: dict, blob: bytes) -> None:
+    def op_jsonrpc(self, number: int, request: Request, blob: bytes) -> None:
         path = request["path"]
         rpc = self.rpcs.get(path)
         if rpc is not None and rpc.ended:
@@ -903,7 +907,7 @@ class Agent:
             raise OSError(errno.ENOENT, f"no network namespace {space!r} in this node")
         return Inside(self.home, self.spaces[space])
 
-    def op_space_add(self, number: int, request: dict, blob: bytes) -> None:
+    def op_space_add(self, number: int, request: Request, blob: bytes) -> None:
         """Make network namespaces, loopback up, without IPv6 until an address asks for it."""
         try:
             for name in request["names"]:
@@ -916,7 +920,7 @@ class Agent:
             check(libc.setns(self.home, CLONE_NEWNET), "setns back")
         self.reply(number)
 
-    def op_space_remove(self, number: int, request: dict, blob: bytes) -> None:
+    def op_space_remove(self, number: int, request: Request, blob: bytes) -> None:
         for name in request["names"]:
             netlink = self.netlinks.pop(name, None)
             if netlink is not None:
@@ -931,7 +935,7 @@ class Agent:
                 self.netlinks[space] = Netlink()
         return self.netlinks[space]
 
-    def op_link(self, number: int, request: dict, blob: bytes) -> None:
+    def op_link(self, number: int, request: Request, blob: bytes) -> None:
         """Carry out a list of changes to interfaces in one namespace."""
         messages = []
         for change in request["changes"]:
@@ -939,7 +943,7 @@ class Agent:
         self.netlink(request.get("netns")).request(messages)
         self.reply(number)
 
-    def _link_change(self, change: dict) -> list[tuple[int, int, bytes, str]]:
+    def _link_change(self, change: Request) -> list[LinkMessage]:
         action, name = change["do"], change["name"]
         what = f"{action} {name}"
         if action == "veth":
@@ -963,7 +967,7 @@ class Agent:
             return [(RTM_NEWLINK, 0, body, what)]
         raise OSError(errno.EINVAL, f"the agent knows no link action {action!r}")
 
-    def _veth(self, change: dict, what: str) -> list[tuple[int, int, bytes, str]]:
+    def _veth(self, change: Request, what: str) -> list[LinkMessage]:
         """A pair: ``peer`` is made where it belongs and set up; ``name`` stays here and is set up,
         or goes to ``space``, where somebody else sets it up."""
         mtu = change.get("mtu")
@@ -984,7 +988,7 @@ class Agent:
             return b""
         return attribute(IFLA_NET_NS_FD, struct.pack("=I", self._space(name)))
 
-    def op_address(self, number: int, request: dict, blob: bytes) -> None:
+    def op_address(self, number: int, request: Request, blob: bytes) -> None:
         """Give addresses (``10.0.0.1/24``) to interfaces: changes of name and address."""
         messages = []
         with self.inside(request.get("netns")):
@@ -1000,7 +1004,7 @@ class Agent:
         self.netlink(request.get("netns")).request(messages)
         self.reply(number)
 
-    def op_no_offload(self, number: int, request: dict, blob: bytes) -> None:
+    def op_no_offload(self, number: int, request: Request, blob: bytes) -> None:
         """Turn transmit checksumming off: a frame then carries its real checksum on the wire."""
         with self.inside(request.get("netns")):
             for name in request["names"]:
@@ -1009,7 +1013,7 @@ class Agent:
 
     # -- frames
 
-    def op_port(self, number: int, request: dict, blob: bytes) -> None:
+    def op_port(self, number: int, request: Request, blob: bytes) -> None:
         """Open sockets to send through: list of [namespace or null, interface]."""
         opened = []
         for space, interface in request["at"]:
@@ -1021,7 +1025,7 @@ class Agent:
             opened.append(self.numbers)
         self.reply(number, opened)
 
-    def op_send(self, number: int, request: dict, blob: bytes) -> None:
+    def op_send(self, number: int, request: Request, blob: bytes) -> None:
         """Send ``batch``: [port, [length, …]] each, frames back to back in the blob."""
         position = 0
         sent = []
@@ -1039,12 +1043,12 @@ class Agent:
             sent.append([count, began, error])
         self.reply(number, sent)
 
-    def op_stream_start(self, number: int, request: dict, blob: bytes) -> None:
+    def op_stream_start(self, number: int, request: Request, blob: bytes) -> None:
         self.numbers += 1
         self.streams[self.numbers] = Stream(self.ports[request["port"]], blob, request)
         self.reply(number, self.numbers)
 
-    def op_stream_stop(self, number: int, request: dict, blob: bytes) -> None:
+    def op_stream_stop(self, number: int, request: Request, blob: bytes) -> None:
         """End a stream (wait for it to finish first, with ``wait``) and say what it sent, when."""
         stream = self.streams[request["stream"]]
         if request.get("wait") and not stream.finished:
@@ -1054,7 +1058,7 @@ class Agent:
         marks = struct.pack(f"<{len(stream.marks)}Q", *stream.marks)
         self.reply(number, {"sent": stream.sent - stream.first, "error": stream.error}, marks)
 
-    def op_capture(self, number: int, request: dict, blob: bytes) -> None:
+    def op_capture(self, number: int, request: Request, blob: bytes) -> None:
         """Open captures: list of [namespace or null, interface, direction]. The kernel hands over
         a block of a ring when it is full, or ``retire`` milliseconds after its first frame."""
         ring = request["blocks"], request["block_size"], request["retire"]
@@ -1065,16 +1069,17 @@ class Agent:
         )
 
     def _space(self, name: str | None) -> int:
-        return self.home if name is None else self.inside(name).there
+        there = self.inside(name).there
+        return self.home if there is None else there
 
     @staticmethod
-    def _open_capture(place: tuple, ring: tuple) -> Capture:
+    def _open_capture(place: tuple[int, str, str], ring: tuple[int, int, int]) -> Capture:
         # A thread of its own: its network namespace is its own too.
         space, interface, direction = place
         check(libc.setns(space, CLONE_NEWNET), "setns")
         return Capture(interface, direction, *ring)
 
-    def _opened(self, number: int, found: list) -> None:
+    def _opened(self, number: int, found: list[Any]) -> None:
         failures = [item for item in found if isinstance(item, Exception)]
         if failures:
             self.fail(number, str(failures[0]), getattr(failures[0], "errno", 0) or 0)
@@ -1088,7 +1093,7 @@ class Agent:
             opened.append(self.numbers)
         self.reply(number, opened)
 
-    def _side_by_side(self, jobs: list, finish: object) -> None:
+    def _side_by_side(self, jobs: list[Job], finish: Callable[[list[Any]], None]) -> None:
         """Do jobs that mostly wait for the kernel in threads of their own, then call ``finish`` in
         this one with their results, an exception standing for a job that failed."""
         results: list[object] = [None] * len(jobs)
@@ -1134,7 +1139,7 @@ class Agent:
         self._post({"event": "frames", "blocks": lengths}, b"".join(b for _key, b in self.harvest))
         self.harvest.clear()
 
-    def op_queues(self, number: int, request: dict, blob: bytes) -> None:
+    def op_queues(self, number: int, request: Request, blob: bytes) -> None:
         """What waits, unread, in packet sockets that are not the agent's own ([interface index,
         bytes, drops] each), and in the blob the counters of the interfaces (/proc/net/dev)."""
         own = {os.fstat(item.fileno()).st_ino for item in self.ports.values()}
@@ -1143,7 +1148,7 @@ class Agent:
         with open("/proc/thread-self/net/dev", "rb") as file:
             self.reply(number, sockets, file.read())
 
-    def op_capture_sync(self, number: int, request: dict, blob: bytes) -> None:
+    def op_capture_sync(self, number: int, request: Request, blob: bytes) -> None:
         """Answer when every frame that the kernel counted so far has been handed over."""
         keys = request["captures"]
         for key in keys:
@@ -1161,7 +1166,7 @@ class Agent:
         self.reply(number, [[self.captures[key].packets, self.captures[key].drops] for key in keys])
         return True
 
-    def op_capture_close(self, number: int, request: dict, blob: bytes) -> None:
+    def op_capture_close(self, number: int, request: Request, blob: bytes) -> None:
         captures = [self.captures.pop(key) for key in request["captures"]]
         for capture in captures:
             self.selector.unregister(capture.socket)
@@ -1169,7 +1174,7 @@ class Agent:
         self.reply(number)
 
     @staticmethod
-    def _close_captures(captures: list) -> None:
+    def _close_captures(captures: list[Capture]) -> None:
         # The kernel waits for grace periods here too, and at the end of a process one by one.
         threads = [
             threading.Thread(target=lambda some=captures[first::SIDE_BY_SIDE]: close_all(some))
@@ -1181,7 +1186,7 @@ class Agent:
             thread.join()
 
 
-def close_all(captures: list) -> None:
+def close_all(captures: list[Capture]) -> None:
     """Close some captures."""
     for capture in captures:
         capture.close()

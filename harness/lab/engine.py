@@ -93,7 +93,7 @@ class Engine:
         """Begin to open a capture at every attachment point: at hosts and on wires, or
         (``inside``) at the switches' internal ports, which exist only once a switch is
         configured. To be waited for."""
-        pending = []
+        pending: list[Pending] = []
         ring = self._ring()
         for switch, places in self._places(inside=inside).items():
             handlers = [partial(self._heard, point, port) for point, port, _where in places]

@@ -9,7 +9,12 @@ from typing import Any, Protocol
 
 
 class NodeError(RuntimeError):
-    """A node could not do what was asked; the message says what was under way."""
+    """A node could not do what was asked; the message says what was under way.
+
+    ``errno`` is the system's error number where it was a system call that failed, else 0.
+    """
+
+    errno: int = 0
 
 
 class NodeLost(NodeError):

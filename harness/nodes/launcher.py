@@ -20,7 +20,7 @@ import sys
 import traceback
 from contextlib import suppress
 
-from harness.agent.agent import PATH, Agent, check, libc, quieten
+from harness.agent.agent import PATH, Agent, Job, Request, check, libc, quieten
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -72,7 +72,7 @@ class Launcher(Agent):
         self.hand = hand
         """Nodes' channels come through here, beside the messages (SCM_RIGHTS, unix(7))."""
 
-    def op_start_node(self, number: int, request: dict, blob: bytes) -> None:
+    def op_start_node(self, number: int, request: Request, blob: bytes) -> None:
         """Start a node whose agent serves the next handed socket. Answer with its process id and
         the name that its network namespace has here, for links into it."""
         _data, handed, _flags, _address = socket.recv_fds(self.hand, 1, 1)
@@ -102,7 +102,7 @@ class Launcher(Agent):
             os.close(self.spaces.pop(name))
         super().child_ended(pid, status)
 
-    def _become_parent(self, channel: int, report: int, request: dict) -> None:
+    def _become_parent(self, channel: int, report: int, request: Request) -> None:
         flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
         if self.user_namespaces:
             flags |= CLONE_NEWUSER
@@ -119,11 +119,11 @@ class Launcher(Agent):
         os.write(report, said or b"pid %d" % child)
 
 
-def run_forked(action: object, report: int) -> None:
+def run_forked(action: Job, report: int) -> None:
     """Run ``action`` in a forked child and never return; a failure is written to ``report``."""
     status = 1
     try:
-        action()  # type: ignore[operator]
+        action()
         status = 0
     except OSError as error:
         with suppress(OSError):
@@ -136,7 +136,7 @@ def run_forked(action: object, report: int) -> None:
         os._exit(status)
 
 
-def become_node(request: dict) -> None:
+def become_node(request: Request) -> None:
     """In the first process of a new node: put its root together, then serve as its agent."""
     signal.set_wakeup_fd(-1)
     os.closerange(NODE_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
@@ -161,7 +161,7 @@ def set_hostname(name: str) -> None:
         file.write(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
 
 
-def enter_root(lower: list, size: str, files: dict) -> None:
+def enter_root(lower: list[str], size: str, files: dict[str, str]) -> None:
     """Make ``lower`` (top first), under a throw-away layer of at most ``size``, this process's root.
 
     ``files`` maps a path to its text, written with mode 0755 before anything runs.
@@ -192,7 +192,7 @@ def enter_root(lower: list, size: str, files: dict) -> None:
     os.umask(0o022)
 
 
-def open_devices() -> dict:
+def open_devices() -> dict[str, int]:
     """Descriptors of the machine's devices that a node has too."""
     found = {}
     for name in DEVICES:
@@ -201,7 +201,7 @@ def open_devices() -> dict:
     return found
 
 
-def fill_root(root: str, devices: dict) -> None:
+def fill_root(root: str, devices: dict[str, int]) -> None:
     """Mount what a system needs to find: /proc, /sys, /dev, /run, /tmp."""
     for name in ("proc", "sys", "dev", "run", "tmp"):
         os.makedirs(f"{root}/{name}", exist_ok=True)

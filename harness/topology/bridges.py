@@ -89,11 +89,9 @@ class BridgeHandle(Handle):
         self,
         underlay: UnderlayHandle | str,
         name: str | None = None,
-        *,
-        mtu: int | None = None,
         **columns: Unpack[PortColumns],
     ) -> PortHandle:
-        """A physical port on ``underlay``: named like it, with its MTU, unless said otherwise."""
+        """A physical port on ``underlay``: named like it, unless said otherwise."""
         target = _name(underlay)
         return self._add(
             UplinkPort,
@@ -101,7 +99,6 @@ class BridgeHandle(Handle):
             columns,
             name=self.switch.free_name(target) if name is None else name,
             underlay=target,
-            mtu=self.switch.topology.underlay_mtu(target) if mtu is None else mtu,
         )
 
     def patch(
@@ -191,13 +188,11 @@ class BridgeHandle(Handle):
         updelay: int = 0,
         downdelay: int = 0,
         fake_iface: bool = False,
-        mtu: int | None = None,
         **columns: Unpack[PortColumns],
     ) -> PortHandle:
         """A bond with one member on each underlay, named like it; delays in milliseconds.
 
-        The ``interface`` columns are those of every member. The MTU is by default the smallest
-        of the underlays'.
+        The ``interface`` columns are those of every member.
         """
         call = caller()
         interface = columns.pop("interface", {})
@@ -209,7 +204,6 @@ class BridgeHandle(Handle):
             make(BondMember, call, name=member, underlay=target, interface=interface)
             for member, target in zip(names, targets, strict=True)
         ]
-        mtus = [self.switch.topology.underlay_mtu(target) for target in targets]
         return self._add(
             BondPort,
             call,
@@ -221,7 +215,6 @@ class BridgeHandle(Handle):
             updelay=updelay,
             downdelay=downdelay,
             fake_iface=fake_iface,
-            mtu=min(mtus, default=1500) if mtu is None else mtu,
         )
 
     def mirror(

@@ -155,10 +155,6 @@ class Topology(Handle):
         self._switches.append(handle)
         return handle
 
-    def underlay_mtu(self, name: str) -> int:
-        """The MTU of an underlay in bytes; 1500 when there is none of that name (yet)."""
-        return next((found.mtu for found in self._underlays if found.name == name), 1500)
-
     def freeze(self) -> TopologySpec:
         """The finished data. Raise :class:`TopologyError` with every mistake and its call."""
         places: dict[Path, Call] = {(): self._call}

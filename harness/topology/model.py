@@ -69,10 +69,9 @@ class HostPort(_Port, frozen=True, kw_only=True, tag="host", tag_field="kind"):
 
 
 class UplinkPort(_Port, frozen=True, kw_only=True, tag="uplink", tag_field="kind"):
-    """A physical port: an attachment to an underlay."""
+    """A physical port: an attachment to an underlay, whose MTU it has."""
 
     underlay: str
-    mtu: int = 1500
 
 
 class PatchPort(_Port, frozen=True, kw_only=True, tag="patch", tag_field="kind"):
@@ -122,7 +121,6 @@ class BondPort(_Port, frozen=True, kw_only=True, tag="bond", tag_field="kind"):
     updelay: int = 0
     downdelay: int = 0
     fake_iface: bool = False
-    mtu: int = 1500
 
 
 Port = HostPort | UplinkPort | PatchPort | TunnelPort | InternalPort | BondPort

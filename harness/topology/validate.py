@@ -160,13 +160,11 @@ def _port(at: Path, port: Port) -> Found:
     match port:
         case HostPort() | InternalPort():
             yield from _end(at, port.addresses, port.mac, port.mtu)
-        case UplinkPort():
-            yield from _one((*at, "mtu"), values.mtu(port.mtu))
         case TunnelPort():
             yield from _tunnel(at, port)
         case BondPort():
             yield from _bond(at, port)
-        case PatchPort():
+        case PatchPort() | UplinkPort():
             pass
 
 
@@ -233,7 +231,6 @@ def _tunnel(at: Path, port: TunnelPort) -> Found:
 
 
 def _bond(at: Path, port: BondPort) -> Found:
-    yield from _one((*at, "mtu"), values.mtu(port.mtu))
     if port.interface:
         yield (*at, "interface"), "a bond has several interfaces; set the columns at its members"
     if len(port.members) < 2:
