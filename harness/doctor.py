@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness import images
+from harness.nodes.base import NodeError
+from harness.nodes.namespace import Fabric
 
 Area = Literal["node", "build", "image"]
 
@@ -59,8 +61,9 @@ class TargetFinding:
 def examine() -> list[Finding]:
     """Try everything that the harness needs of this machine. Leaves nothing behind."""
     found = _examine_node()
+    nodes_run = all(finding.ok for finding in found)
     found += _examine_building()
-    found += [_examine_image(name) for name in (*images.catalogue(), "host")]
+    found += [_examine_image(name, nodes_run) for name in (*images.catalogue(), "host")]
     return found
 
 
@@ -69,7 +72,7 @@ def targets(findings: Sequence[Finding]) -> list[TargetFinding]:
     broken = [finding.subject for finding in findings if finding.area == "node" and not finding.ok]
     found = []
     for image in (finding for finding in findings if finding.area == "image"):
-        missing = broken + ([] if image.ok else [f"image {image.subject}"])
+        missing = broken + ([] if image.ok else [f"image {image.subject} ({image.said})"])
         said = f"missing: {', '.join(missing)}" if missing else image.said
         found.append(TargetFinding(f"{image.subject}/namespace/netdev", not missing, said))
     return found
@@ -187,14 +190,37 @@ def _examine_disk() -> Finding:
     return Finding("build", "disk", True, said)
 
 
-def _examine_image(name: str) -> Finding:
+def _examine_image(name: str, nodes_run: bool) -> Finding:
     try:
         image = images.resolve(name, build=False)
     except images.ImageError as error:
         if name == "host":
             return Finding("image", name, False, "not installed", _after(str(error)))
         return _examine_unbuilt(name)
+    refused = _try_node(image) if nodes_run else ""
+    if refused:
+        remedy = "run as root, or use an image of the catalogue" if name == "host" else _anew(name)
+        return Finding("image", name, False, refused, remedy)
     return Finding("image", name, True, f"Open vSwitch {image.version}")
+
+
+def _anew(name: str) -> str:
+    return f"ovs-harness image remove {name} && ovs-harness image build {name}"
+
+
+def _try_node(image: images.Image) -> str:
+    """Start a node on ``image`` and its daemon in it; what was said against it, or nothing."""
+    try:
+        with image.hold():
+            fabric = Fabric()
+            try:
+                node = fabric.start_node("doctor", image.lower)
+                node.run([f"{image.ovs_prefix}/sbin/ovs-vswitchd", "--version"])
+            finally:
+                fabric.close()
+    except (NodeError, images.ImageError) as error:
+        return str(error)
+    return ""
 
 
 def _examine_unbuilt(name: str) -> Finding:

@@ -21,9 +21,9 @@ FORKY = Finding("image", "forky", False, "not built")
     ("findings", "expected"),
     [
         ([OK, TRIXIE], {"trixie": ""}),
-        ([OK, TRIXIE, FORKY], {"trixie": "", "forky": "missing: image forky"}),
+        ([OK, TRIXIE, FORKY], {"trixie": "", "forky": "missing: image forky (not built)"}),
         ([BROKEN, TRIXIE], {"trixie": "missing: veth"}),
-        ([BROKEN, FORKY], {"forky": "missing: veth, image forky"}),
+        ([BROKEN, FORKY], {"forky": "missing: veth, image forky (not built)"}),
         ([Finding("build", "mmdebstrap", False, ""), TRIXIE], {"trixie": ""}),
     ],
 )

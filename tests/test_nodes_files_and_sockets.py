@@ -194,11 +194,26 @@ def test_nobody_listens(node: NamespaceNode, daemon: Daemon) -> None:
 def test_a_daemon_that_hangs_up_fails_all_that_wait(node: NamespaceNode, daemon: Daemon) -> None:
     pending = [node.json_rpc_soon(PATH, f"m{n}", []) for n in range(3)]
     peer = daemon.accept()
-    peer.recv(1)
+    asked = b""
+    while asked.count(b"method") < 3:
+        asked += peer.recv(1 << 16)
     peer.close()
     for n, answer in enumerate(pending):
         with pytest.raises(NodeError, match=rf"cannot ask {PATH} for m{n}: .*(closed|reset)"):
             answer.result()
+
+
+def test_what_a_dead_daemon_was_asked_is_answered_once(
+    node: NamespaceNode, daemon: Daemon
+) -> None:
+    """Neither the end of the connection nor the time that has passed answers a second time."""
+    pending = node.json_rpc_soon(PATH, "a", [], timeout=0.2)
+    daemon.accept().recv(1)
+    daemon.close()
+    with pytest.raises(NodeError, match="closed|reset"):
+        pending.result()
+    assert node.run(["sleep", "0.3"]).status == 0
+    assert node.run(["echo", "alive"]).stdout == "alive\n"
 
 
 def test_a_daemon_that_was_restarted_is_reached_again(node: NamespaceNode, inside: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from harness.lab.environment import Environment
 from harness.nodes.base import NodeError
 from harness.nodes.namespace import Fabric, NamespaceNode
+from harness.polling import eventually
 
 
 def links(node: NamespaceNode, host: str | None = None) -> dict[str, dict[str, Any]]:
@@ -21,8 +22,8 @@ def addresses(link: dict[str, Any]) -> list[str]:
     return [f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"]]
 
 
-def veth(name: str, space: str, **more: object) -> dict[str, object]:
-    return {"do": "veth", "name": name, "peer": "eth0", "peer_space": space, **more}
+def veth(name: str, peer_space: str, **more: object) -> dict[str, object]:
+    return {"do": "veth", "name": name, "peer": "eth0", "peer_space": peer_space, **more}
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_pair_with_everything(node: NamespaceNode) -> None:
     here, there = links(node)["a"], links(node, "a")["eth0"]
     assert (here["address"], there["address"]) == ("02:00:00:00:00:01", "02:00:00:00:00:02")
     assert (here["mtu"], there["mtu"]) == (9000, 9000)
-    assert (here["operstate"], there["operstate"]) == ("UP", "UP")
+    assert {"UP", "LOWER_UP"} <= set(here["flags"]) & set(there["flags"])
     assert here["linkinfo"]["info_kind"] == "veth"
 
 
@@ -54,7 +55,7 @@ def test_a_new_interface_is_silent(node: NamespaceNode) -> None:
     node.add_spaces(["a"]).result()
     node.change_links([veth("a", "a")]).result()
     assert addresses(links(node)["a"]) == addresses(links(node, "a")["eth0"]) == []
-    assert links(node, "a")["lo"]["operstate"] == "UNKNOWN"
+    assert "UP" in links(node, "a")["lo"]["flags"]
 
 
 def test_set_and_remove(pair: NamespaceNode) -> None:
@@ -64,7 +65,7 @@ def test_set_and_remove(pair: NamespaceNode) -> None:
     ]
     pair.change_links(changes).result()
     found = links(pair)
-    assert (found["a"]["operstate"], found["a"]["mtu"]) == ("DOWN", 1400)
+    assert ("UP" in found["a"]["flags"], found["a"]["mtu"]) == (False, 1400)
     assert found["a"]["address"] == "02:00:00:00:00:77"
     assert "b" not in found
     assert "eth0" not in links(pair, "b")
@@ -79,7 +80,7 @@ def test_set_and_remove(pair: NamespaceNode) -> None:
         ({"do": "set", "name": "nothing", "up": True}, r"set nothing: "),
         ({"do": "remove", "name": "nothing"}, r"remove nothing: "),
         ({"do": "set", "name": "a", "mtu": 10}, r"set a: "),
-        ({"do": "set", "name": "a", "master": "nothing"}, r"[Nn]o such device|nothing"),
+        ({"do": "set", "name": "a", "master": "nothing"}, r"no interface with this name"),
         ({"do": "bridge", "name": "a"}, r"bridge a: .*[Ee]xists"),
         ({"do": "bridge", "name": "a-name-too-long-for-it"}, r"bridge a-name-too-long-for-it: "),
         ({"do": "explode", "name": "a"}, r"knows no link action 'explode'"),
@@ -132,8 +133,8 @@ def test_a_host_without_ipv6_address_has_no_ipv6(pair: NamespaceNode) -> None:
     [
         ("eth0", "10.0.0.1/24", "10.0.0.1/24 on eth0: .*(exists|assigned)"),
         ("eth0", "10.0.0.2/33", "10.0.0.2/33 on eth0"),
-        ("eth9", "10.0.0.2/24", "eth9|No such device"),
-        ("eth9", "fd00::1/64", "eth9|No such device"),
+        ("eth9", "10.0.0.2/24", "no interface with this name"),
+        ("eth9", "fd00::1/64", "no interface with this name"),
         ("eth0", "10.0.0.300/24", "10.0.0.300|illegal IP address"),
         ("eth0", "10.0.0.1", "10.0.0.1|invalid"),
         ("eth0", "nonsense", "nonsense|illegal"),
@@ -153,8 +154,6 @@ def test_a_removed_host_takes_its_links_along(pair: NamespaceNode) -> None:
     pair.remove_spaces(["a"]).result()
     with pytest.raises(NodeError, match="no network namespace 'a'"):
         pair.run(["true"], host="a")
-    from harness.polling import eventually
-
     gone = {"lo", "br", "b"}
     eventually(lambda: set(links(pair)), lambda now: now == gone, within=5, what="a has gone")
 

@@ -339,7 +339,7 @@ def test_looking_is_over_the_sockets(switch: Switch) -> None:
     assert switch.unixctl("version").startswith("ovs-vswitchd (Open vSwitch) ")
     assert switch.fdb("br-int") == []
     assert switch.datapath_counters().lost == 0
-    switch.barrier_soon().result()
+    switch.datapaths_soon().result()
     switch.check_alive()
     assert sorted(switch.logs()) == ["ovs-vswitchd", "ovsdb-server"]
     assert "opened log file" in switch.logs()["ovs-vswitchd"]

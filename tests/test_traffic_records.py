@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import scapy.layers.l2  # noqa: F401 - teaches the reader Ethernet
 from scapy.utils import PcapNgReader
 
 from harness.traffic import History, Ledger, Point, Tag, pcapng, probe_frame, ring, stamp

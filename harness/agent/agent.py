@@ -878,10 +878,8 @@ class Agent:
             return
         try:
             for number, message in rpc.receive():
-                self.reply(
-                    number,  # type: ignore[arg-type]
-                    {"result": message.get("result"), "error": message.get("error")},
-                )
+                answer = {"result": message.get("result"), "error": message.get("error")}
+                self.reply(number, answer)
         except OSError as error:
             self._hang_up(rpc.path, error)
 
@@ -889,8 +887,10 @@ class Agent:
         rpc = self.rpcs.pop(path)
         self.selector.unregister(rpc.socket)
         rpc.socket.close()
-        for number in rpc.waiting.values():
-            self.fail(number, f"{path}: {error}")  # type: ignore[arg-type]
+        # Forgotten, or their timers would answer them a second time.
+        waiting, rpc.waiting = rpc.waiting, {}
+        for number in waiting.values():
+            self.fail(number, f"{path}: {error}")
 
     def _unanswered(self, rpc: JsonRpc, asked: int, path: str) -> None:
         number = rpc.waiting.pop(asked, None)

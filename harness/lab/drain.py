@@ -4,19 +4,22 @@ A round looks at every switch: nothing waits unread in its receive queues; it ha
 question, and a single thread of it both answers questions and forwards frames, so whatever it had
 in hand has left; and no interface counted anything meanwhile. When a whole round finds that in
 all switches at once, nothing can be on its way between them either. A quiet spell, derived from
-the latencies seen in this lab, covers what the kernel itself may hold (softirq backlogs).
+the latencies seen in this lab, covers what the kernel itself may hold (softirq backlogs). At last
+the switch's own counters have to account for every frame: its receive queues dropped none, and its
+datapath has looked up at least as many as its hosts sent.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.nodes.base import NodeError
 from harness.nodes.channel import pump
 from harness.nodes.remote import RemoteNode
-from harness.ovs.switch import Switch
+from harness.ovs.switch import Switch, parse_datapaths
 
 BOUND = 10.0
 """Seconds after which a drain gives up: the verdict is then unknown."""
@@ -34,6 +37,17 @@ class Look:
     counters: tuple[bytes, ...]
     drops: dict[str, int]
     """Frames that each switch's receive queues had no room for, since they were made."""
+    listened: dict[str, set[int]]
+    """The interfaces, by index, that each switch reads frames from."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Where a switch's counters stood before anything was sent."""
+
+    pid: int
+    lookups: int
+    drops: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,25 @@ class Drain:
         self._nodes = nodes
         self._switches = switches
         self._latency = 0.0
-        self._drops: dict[str, int] = {}
+        self._ports: dict[str, dict[str, int]] = {}
+        self._baselines: dict[str, Baseline] = {}
+        self._sent: Counter[tuple[str, str]] = Counter()
+
+    def know_ports(self, ports: Mapping[str, Sequence[str]]) -> None:
+        """Take note of the interfaces that each switch has for its hosts."""
+        asked = {
+            name: self._nodes[name].read_files_soon(
+                [f"/sys/class/net/{port}/ifindex" for port in found]
+            )
+            for name, found in ports.items()
+        }
+        for name, answer in asked.items():
+            indexes = [int(content or 0) for content in answer.result()]
+            self._ports[name] = dict(zip(ports[name], indexes, strict=True))
+
+    def sent(self, switch: str, port: str, frames: int) -> None:
+        """Take note that so many frames were sent towards a switch's port."""
+        self._sent[switch, port] += frames
 
     def learn_latency(self, seconds: float) -> None:
         """Take note of the longest time that a frame took so far in this lab."""
@@ -68,15 +100,22 @@ class Drain:
         answers = [(name, node.queues()) for name, node in self._nodes.items()]
         waiting = 0
         drops: dict[str, int] = {}
+        listened: dict[str, set[int]] = {}
         for name, answer in answers:
             sockets = answer.result()
             waiting += sum(entry[1] for entry in sockets)
             drops[name] = sum(entry[2] or 0 for entry in sockets)
-        return Look(waiting, tuple(answer.blob() for _name, answer in answers), drops)
+            listened[name] = {entry[0] for entry in sockets}
+        return Look(waiting, tuple(answer.blob() for _name, answer in answers), drops, listened)
 
     def begin(self) -> None:
         """Note where the counters stand before anything is sent."""
-        self._drops = self.look().drops
+        drops = self.look().drops
+        self._sent.clear()
+        self._baselines = {
+            name: Baseline(self._switches[name].pid(), lookups, drops[name])
+            for name, lookups in self._lookups().items()
+        }
 
     def absorb(self, deadline: float) -> bool:
         """Wait until no receive queue holds anything: there is room for more. False: too late."""
@@ -97,7 +136,7 @@ class Drain:
         before = self.look()
         while True:
             rounds += 1
-            self._barrier()
+            lookups = self._lookups()
             after = self.look()
             now = time.monotonic()
             if after.waiting or after.counters != before.counters:
@@ -105,31 +144,52 @@ class Drain:
             elif quiet_since is None:
                 quiet_since = now
             elif now - quiet_since >= self.spell:
-                return Drained(self._overflow(after), rounds, now - began)
+                return Drained(self._unaccounted(after, lookups), rounds, now - began)
             if now > deadline:
                 return Drained(self._unfinished(before, after), rounds, now - began)
             if quiet_since is not None:
                 pump(max(0.0, quiet_since + self.spell - now))
             before = after
 
-    def _barrier(self) -> None:
-        """Have every switch's forwarding thread answer a question."""
-        answers = [(switch, switch.barrier_soon()) for switch in self._switches.values()]
-        for switch, answer in answers:
+    def _lookups(self) -> dict[str, int]:
+        """Have every switch's forwarding thread answer, and say how many frames it looked up."""
+        asked = [
+            (name, switch, switch.datapaths_soon())
+            for name, switch in self._switches.items()
+            if switch.is_up
+        ]
+        found = {}
+        for name, switch, answer in asked:
             try:
-                answer.result()
+                counters = parse_datapaths(answer.result()).values()
             except NodeError:
                 # That the daemon died is the better reason, and it comes with the daemon's log.
                 switch.check_alive()
                 raise
+            found[name] = sum(one.hit + one.missed + one.lost for one in counters)
+        return found
 
-    def _overflow(self, last: Look) -> str:
-        lost = {name: last.drops[name] - self._drops.get(name, 0) for name in last.drops}
-        return "; ".join(
-            f"{count} frames found no room in the receive queues of {name}, so it never saw them"
-            for name, count in lost.items()
-            if count > 0
-        )
+    def _unaccounted(self, last: Look, lookups: Mapping[str, int]) -> str:
+        reasons = []
+        for name, before in self._baselines.items():
+            if not self._switches[name].is_up or self._switches[name].pid() != before.pid:
+                # Its counters began anew, and what was in its hands when it ended is lost.
+                continue
+            dropped = last.drops[name] - before.drops
+            if dropped > 0:
+                reasons.append(
+                    f"{dropped} frames found no room in the receive queues of {name}, so it never "
+                    "saw them"
+                )
+            sent = sum(
+                frames
+                for (switch, port), frames in self._sent.items()
+                if switch == name and self._ports[name].get(port) in last.listened[name]
+            )
+            seen = lookups[name] - before.lookups
+            if seen < sent:
+                reasons.append(f"{name} looked up only {seen} of the {sent} frames of its hosts")
+        return "; ".join(reasons)
 
     def _unfinished(self, before: Look, after: Look) -> str:
         if after.waiting:

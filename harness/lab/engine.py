@@ -141,6 +141,11 @@ class Engine:
         for switch, answer in ports.items():
             names = (one.name for one in self.plan.switches[switch].endpoints)
             self._ports.update(zip(names, answer.result(), strict=True))
+        hosts = {
+            name: [one.port for one in switch.endpoints if one.is_host]
+            for name, switch in self.plan.switches.items()
+        }
+        self.drain.know_ports(hosts)
 
     def _heard(self, point: str, port: str | None, block: bytes) -> None:
         if self._listener is not None:
@@ -236,12 +241,13 @@ class Engine:
                     lengths += [len(flow.template.frame)] * count
                     blobs.append(data)
                 batch.append((self._ports[source], lengths))
-            asked.append((sources, batch, self._nodes[switch].send_frames(batch, b"".join(blobs))))
-        for sources, batch, answer in asked:
+            asked.append((switch, sources, batch, self._nodes[switch].send_frames(batch, b"".join(blobs))))
+        for switch, sources, batch, answer in asked:
             results = answer.result()
             for source, (_port, lengths), (sent, began, error) in zip(
                 sources, batch, results, strict=True
             ):
+                self.drain.sent(switch, self.plan.endpoints[source].port, sent)
                 if sent < len(lengths):
                     raise LabError(
                         f"{source} could not send a frame of {lengths[sent]} bytes: "
@@ -264,12 +270,13 @@ class Engine:
 
     def stop_stream(self, flow: Flow, number: int, *, wait: bool = False) -> None:
         """End a stream and note what it sent."""
-        node = self._node_of(self.plan.endpoints[flow.source])
-        answer = node.stop_stream(number, wait=wait)
+        endpoint = self.plan.endpoints[flow.source]
+        answer = self._node_of(endpoint).stop_stream(number, wait=wait)
         ended = answer.result()
         marks = memoryview(answer.blob()).cast("Q")
         flow.times.extend(zip(marks[::2], marks[1::2], strict=True))
         flow.count += ended["sent"]
+        self.drain.sent(endpoint.switch, endpoint.port, ended["sent"])
         if ended["error"]:
             raise LabError(f"{flow.source} could not go on sending: {ended['error']}")
 

@@ -111,7 +111,7 @@ class Channel:
         try:
             self._send(HEADER.pack(len(head) + len(blob), len(head)) + head, blob)
         except OSError as error:
-            self._fail(f"its channel broke ({error})")
+            self._broke(error)
         return answer
 
     def _send(self, head: bytes, blob: bytes) -> None:
@@ -136,7 +136,7 @@ class Channel:
         except BlockingIOError:
             return
         except OSError as error:
-            self._fail(f"its channel broke ({error})")
+            self._broke(error)
             return
         if not data:
             self._fail("the node has ended")
@@ -180,6 +180,11 @@ class Channel:
             f"{other.what} (for {other.waited:.1f} s)" for other in self._waiting.values()
         )
         return f"{self.name}: no answer after {answer.waited:.1f} s; under way: {under_way}"
+
+    def _broke(self, error: OSError) -> None:
+        # A node that ends before it has read everything resets its channel.
+        ended = isinstance(error, ConnectionError)
+        self._fail("the node has ended" if ended else f"its channel broke ({error})")
 
     def _fail(self, reason: str) -> None:
         if self.lost is not None:

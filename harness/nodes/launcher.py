@@ -227,6 +227,7 @@ def fill_root(root: str, devices: dict[str, int]) -> None:
 def main(channel: int, hand: int) -> None:
     """Enter namespaces of our own, then serve ``channel`` as the first process of them."""
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     user_namespaces = os.geteuid() != 0
     flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC
     try:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harness.nodes.base import NodeError
@@ -47,6 +48,8 @@ class Fabric:
             greeting = channel.ask("hello", {}, what="start the launcher").result()
         except NodeError as error:
             channel.close()
+            self._hand.close()
+            self.process.wait()
             raise NodeError(
                 f"cannot make namespaces on this machine: {error}; `ovs-harness doctor` says more"
             ) from error
@@ -61,7 +64,8 @@ class Fabric:
         the kernel refused.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
+        # That the launcher has ended is told by the request.
+        with theirs, suppress(OSError):
             socket.send_fds(self._hand, [b"."], [theirs.fileno()])
         request = {
             "name": name,
@@ -91,4 +95,11 @@ class Fabric:
 def _spawn(channel: int, hand: int) -> subprocess.Popen[bytes]:
     """Start the launcher on its channel and the socket by which it is handed nodes' channels."""
     command = [sys.executable, "-P", "-m", "harness.nodes.launcher", str(channel), str(hand)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(channel, hand), cwd="/")
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=(channel, hand),
+        cwd="/",
+        # Ctrl-C is for this process, which still has labs to look at and to end.
+        start_new_session=True,
+    )

@@ -209,11 +209,17 @@ class Switch:
         answer: str = self.node.json_rpc(socket, command, list(args), timeout)
         return answer
 
-    def barrier_soon(self) -> Pending:
-        """Have the main thread of ovs-vswitchd answer, not waited for. With the netdev datapath
-        and without PMD threads it is the thread that forwards frames, between answers."""
+    @property
+    def is_up(self) -> bool:
+        """Whether ovs-vswitchd was started, and not stopped since."""
+        return OVS_VSWITCHD in self._daemons
+
+    def datapaths_soon(self) -> Pending:
+        """Have the main thread of ovs-vswitchd describe its datapaths, not waited for: text for
+        :func:`parse_datapaths`. With the netdev datapath and without PMD threads it is the thread
+        that forwards frames, between answers, so an answer says that it has none in hand."""
         socket = self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
-        return self.node.json_rpc_soon(socket, "version", [])
+        return self.node.json_rpc_soon(socket, "dpctl/show", [])
 
     @property
     def database(self) -> Database:

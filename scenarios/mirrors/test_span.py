@@ -24,6 +24,7 @@ SELECTIONS = [
 ]
 """What a mirror selects, and the frames that it copies: ``ab`` from a to b, ``a-`` a broadcast."""
 BPDU = "01:80:c2:00:00:00"
+NEW_MAC = "02:aa:aa:aa:aa:aa"
 
 
 @pytest.fixture
@@ -113,33 +114,32 @@ def test_without_mirrors_the_port_is_an_ordinary_one_again(lab: Lab) -> None:
     ("selection", "seen"),
     [
         # "Modifications made before the first output that makes it eligible … are visible."
-        pytest.param({"select_src_port": ["a"]}, "as it came in", id="src"),
-        pytest.param({"select_dst_port": ["b"]}, "as it went out", id="dst"),
-        # Once only: by its ingress it was eligible first.
-        pytest.param({"select_all": True}, "as it came in", id="all"),
+        pytest.param({"select_src_port": ["a"]}, ["as it came"], id="src"),
+        pytest.param({"select_dst_port": ["b"]}, ["as it went"], id="dst"),
+        # Documented as once, by its ingress; from 3.3 on once again when it is changed:
+        # docs/findings/mirror-copies-changed-frames-again.md.
+        pytest.param({"select_all": True}, ["as it came", "as it went"], id="all"),
     ],
 )
-def test_a_mirror_sees_the_frame_as_it_is_there(lab: Lab, seen: str) -> None:
-    lab.expect("changed")
-    lab.switch("s1").ofctl("add-flow", "br0", "in_port=a,actions=mod_dl_src:02:aa:aa:aa:aa:aa,b")
+def test_a_mirror_sees_the_frame_as_it_is_there(lab: Lab, seen: list[str]) -> None:
+    lab.expect("changed", "duplicates")
+    lab.switch("s1").ofctl("add-flow", "br0", f"in_port=a,actions=mod_dl_src:{NEW_MAC},b")
     sent = lab.probe("a", to="b")
     assert sent.heard_at == {"b", TAP}
-    assert sent.seen_on("b").packet.src == "02:aa:aa:aa:aa:aa"
-    assert sent.seen_on(TAP).packet.src == {
-        "as it came in": lab.mac("a"),
-        "as it went out": "02:aa:aa:aa:aa:aa",
-    }[seen]
+    assert sent.seen_on("b").packet.src == NEW_MAC
+    words = {lab.mac("a"): "as it came", NEW_MAC: "as it went"}
+    copies = [words[copy.packet.src] for copy in sent.all_on(TAP)]
+    assert copies in (seen, seen[:1])
 
 
 @pytest.mark.parametrize("selection", [{"select_all": True, "snaplen": 100}])
 @pytest.mark.parametrize(("size", "copied"), [(99, 99), (100, 100), (101, 100), (1514, 100)])
 def test_snaplen_cuts_the_copy_only(lab: Lab, size: int, copied: int) -> None:
-    # What the end of a frame is cut off from is no frame that anybody sent.
-    lab.expect("strays")
+    if copied < size:
+        lab.expect("changed")
     lab.announce("b")
-    batch = lab.send_all([("a", bytes(Ether(src=lab.mac("a"), dst=lab.mac("b"))) + bytes(size - 14))])
-    (sent,) = batch
-    assert sent.seen_on("b").data == sent.frame()
-    copies = [seen.data for seen in batch.strays] + [seen.data for seen in sent.all_on(TAP)]
-    assert copies == [sent.frame()[:copied]]
-    assert [seen.point for seen in batch.strays] == [TAP] * (copied < size)
+    frame = bytes(Ether(src=lab.mac("a"), dst=lab.mac("b"))) + bytes(size - 14)
+    sent = lab.send("a", frame)
+    assert sent.heard_at == {"b", TAP}
+    assert sent.seen_on("b").data == frame
+    assert sent.seen_on(TAP).data == frame[:copied]

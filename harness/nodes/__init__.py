@@ -1,0 +1,1 @@
+"""Where a switch runs. A node knows nothing of Open vSwitch."""
