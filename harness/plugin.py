@@ -119,10 +119,12 @@ def lab(request: pytest.FixtureRequest, target: Target, topology: Topology) -> I
 
 
 @pytest.fixture(scope="module")
-def module_lab(request: pytest.FixtureRequest, target: Target) -> Iterator[Lab]:
+def module_lab(
+    request: pytest.FixtureRequest, target: Target, topology: Topology
+) -> Iterator[Lab]:
     """The same, shared by the tests of a module, which only look. The module's fixture
     ``topology`` has to have the scope ``module`` too."""
-    yield from _live(request, target, request.getfixturevalue("topology"))
+    yield from _live(request, target, topology)
 
 
 def _live(request: pytest.FixtureRequest, target: Target, topology: Topology) -> Iterator[Lab]:

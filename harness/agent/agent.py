@@ -485,6 +485,7 @@ class JsonRpc:
     @property
     def ended(self) -> bool:
         """Whether the other side has hung up."""
+        # Not recv() with MSG_DONTWAIT: on a socket with a timeout Python waits for it first.
         readable, _, _ = select.select([self.socket], [], [], 0)
         try:
             return bool(readable) and not self.socket.recv(1, socket.MSG_PEEK)

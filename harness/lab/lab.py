@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 NEIGHBOUR_BOUND = 3.0
 """Seconds for tunnel ends to find each other; what has not by then is left to the scenario."""
 BROADCAST = "ff:ff:ff:ff:ff:ff"
+NO_MODULES = """\
+#!/bin/sh
+# In place of modprobe(8): no kernel module can be loaded from inside a sandbox, and the user-space
+# datapath needs none. ovs-ctl, which asks for it on any datapath, is told that it is there.
+test "$*" = openvswitch && exit 0
+echo "modprobe: no kernel module can be loaded from inside this sandbox: $*" >&2
+exit 1
+"""
 Surprise = Literal["strays", "duplicates", "changed"]
 """What a switch should not do to frames unless its configuration says so."""
 
@@ -84,8 +92,9 @@ class Lab:
     def _start(self) -> None:
         starting = []
         waiting = []
+        files = {} if self.target.datapath == "kernel" else {"/usr/local/sbin/modprobe": NO_MODULES}
         for name, planned in self._plan.switches.items():
-            node = self._fabric.start_node(name, self._lower)
+            node = self._fabric.start_node(name, self._lower, files)
             self._nodes[name] = node
             switch = self._switches[name] = Switch(node, planned.spec, self.target.ovs_datapath)
             starting.append(switch.start_soon())

@@ -28,10 +28,33 @@ _owner = os.getpid()
 def pump(timeout: float | None) -> bool:
     """Take in what any agent has said; wait up to ``timeout`` seconds for it. False: nothing came."""
     ready = _selector.select(timeout)
-    for key, _events in ready:
-        channel: Channel = key.data
-        channel.receive()
+    for key, events in ready:
+        # What was called before it in this very turn may have ended this one.
+        still = _selector.get_map().get(key.fd)
+        if still is not None and still.data == key.data:
+            key.data(events)
     return bool(ready)
+
+
+def watch(
+    stream: socket.socket, callback: Callable[[int], None], events: int = selectors.EVENT_READ
+) -> None:
+    """Have :func:`pump` call ``callback`` when ``stream`` is ready, with the events
+    (``selectors.EVENT_READ``, ``EVENT_WRITE``) that it is ready for. Called again for the same
+    stream, it replaces both.
+
+    A callback may be called while an agent is waited for, even in the middle of a message to it:
+    it must not ask an agent for anything itself.
+    """
+    if stream.fileno() in _selector.get_map():
+        _selector.modify(stream, events, callback)
+    else:
+        _selector.register(stream, events, callback)
+
+
+def unwatch(stream: socket.socket) -> None:
+    """End what :func:`watch` began, before ``stream`` is closed."""
+    _selector.unregister(stream)
 
 
 class Answer:
@@ -46,6 +69,12 @@ class Answer:
         self._value: Any = None
         self._blob = b""
         self._error: NodeError | None = None
+        self.number = 0
+        """The request's, on its channel."""
+        self.output: Callable[[int, bytes], None] | None = None
+        """Called with what a followed command wrote, and on which descriptor: 1 or 2."""
+        self.settled: Callable[[], None] | None = None
+        """Called once when the answer is there. As with :func:`watch`, it asks no agent."""
 
     @property
     def done(self) -> bool:
@@ -80,6 +109,8 @@ class Answer:
     def settle(self, value: Any, blob: bytes, error: NodeError | None) -> None:
         self._value, self._blob, self._error = value, blob, error
         self._done = True
+        if self.settled is not None:
+            self.settled()
 
 
 class Channel:
@@ -95,7 +126,7 @@ class Channel:
         self._waiting: dict[int, Answer] = {}
         self._number = 0
         self._inbox = bytearray()
-        _selector.register(stream, selectors.EVENT_READ, self)
+        _selector.register(stream, selectors.EVENT_READ, self.receive)
 
     def ask(
         self, op: str, arguments: dict[str, Any], blob: bytes = b"", *, what: str, bound: float = 0.0
@@ -106,6 +137,7 @@ class Channel:
             answer.settle(None, b"", NodeLost(f"{self.name}: {self.lost}; asked to {what}"))
             return answer
         self._number += 1
+        answer.number = self._number
         self._waiting[self._number] = answer
         head = json.dumps({"id": self._number, "op": op, **arguments}).encode()
         try:
@@ -129,7 +161,7 @@ class Channel:
         """Seconds that the longest unanswered request has waited."""
         return max((answer.waited for answer in self._waiting.values()), default=0.0)
 
-    def receive(self) -> None:
+    def receive(self, _events: int = selectors.EVENT_READ) -> None:
         """Take in what the agent said. Never raises: a broken channel fails what waits for it."""
         try:
             data = self.stream.recv(1 << 20, socket.MSG_DONTWAIT)
@@ -156,6 +188,11 @@ class Channel:
         del inbox[:position]
 
     def _take(self, message: dict[str, Any], blob: bytes) -> None:
+        if message.get("event") == "output":
+            followed = self._waiting.get(message["run"])
+            if followed is not None and followed.output is not None:
+                followed.output(message["descriptor"], blob)
+            return
         if "event" in message:
             position = 0
             for capture, length in message["blocks"]:

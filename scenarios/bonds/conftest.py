@@ -1,12 +1,17 @@
 """What scenarios of bonds ask and do: the bond ``bond0`` of the switch ``s1``."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Callable
 
 import pytest
 
 from harness import Lab
 from harness.ovs.switch import Switch
 from harness.polling import eventually
+
+RARP = 0x8035
 
 
 class Bond:
@@ -33,6 +38,12 @@ class Bond:
         return set(re.findall(r"^member (\S+): enabled$", self.shown, re.MULTILINE))
 
     @property
+    def lacp(self) -> str:
+        """``off``, ``configured`` (no partner answers) or ``negotiated``."""
+        (status,) = re.findall(r"^lacp_status: (\w+)$", self.shown, re.MULTILINE)
+        return str(status)
+
+    @property
     def waiting(self) -> list[str]:
         """The delays that members wait for: ``updelay``, ``downdelay``."""
         return re.findall(r"^  (updelay|downdelay) expires in", self.shown, re.MULTILINE)
@@ -48,10 +59,33 @@ class Bond:
 
     def becomes_enabled(self, *members: str) -> None:
         """Wait until these members are enabled and the others are not."""
-        what = f"of {self.name}, {members} enabled"
+        what = f"enabled members: {', '.join(members) or 'none'}"
         eventually(lambda: self.enabled, lambda found: found == {*members}, within=10, what=what)
+
+    def negotiates(self) -> None:
+        """Wait until the partner has agreed."""
+        what = f"LACP of {self.switch.name}"
+        eventually(lambda: self.lacp, lambda status: status == "negotiated", within=20, what=what)
+
+    def waits_for(self, *delays: str) -> None:
+        """Wait until members wait for just these delays."""
+        what = f"delays under way: {', '.join(delays) or 'none'}"
+        eventually(lambda: self.waiting, lambda found: found == [*delays], within=10, what=what)
+
+    def taught_upstream(self) -> list[tuple[str, str]]:
+        """Where the bond's learning packets were heard, and for which address. They are all that
+        may have been heard besides what was sent."""
+        strays = [seen for batch in self.lab.batches for seen in batch.strays]
+        assert {seen.packet.type for seen in strays} <= {RARP}
+        return sorted((seen.point, str(seen.packet.src)) for seen in strays)
 
 
 @pytest.fixture
 def bond(lab: Lab) -> Bond:
     return Bond(lab)
+
+
+@pytest.fixture(scope="session")
+def bond_of() -> Callable[[Lab, str], Bond]:
+    """The same of another switch."""
+    return Bond

@@ -1,0 +1,59 @@
+"""VXLAN with the group policy extension: policy ID and flags set by flows, and matched.
+
+Source: ovs-vswitchd.conf.db(5), Interface ``options:exts=gbp``; ovs-fields(7), "VXLAN Group-Based
+Policy Fields".
+"""
+
+import pytest
+from scapy.layers.vxlan import VXLAN
+
+from harness import Lab, Topology
+
+GROUP, APPLIED, DONT_LEARN = 0x1A2, 0x08, 0x40
+
+
+@pytest.fixture
+def extensions() -> tuple[str, str]:
+    return "gbp", "gbp"
+
+
+@pytest.fixture
+def topology(extensions: tuple[str, str]) -> Topology:
+    topo = Topology("group-policy")
+    wire = topo.underlay("wire")
+    for n, exts in enumerate(extensions, 1):
+        switch = topo.switch(f"hv{n}")
+        switch.bridge("br-phy", addresses=[f"172.31.0.{n}/24"]).uplink(wire)
+        br_int = switch.bridge("br-int", fail_mode="secure")
+        br_int.host(f"vm{n}")
+        options = {"exts": exts} if exts else {}
+        br_int.tunnel("vxlan", "tun", remote=f"172.31.0.{3 - n}", key=7, options=options)
+    br_int.host("other")
+    br_int.flow(f"priority=2,in_port=tun,tun_gbp_id={GROUP},tun_gbp_flags={APPLIED},actions=vm2")
+    br_int.flow("priority=1,in_port=tun,actions=other")
+    return topo
+
+
+@pytest.mark.parametrize(
+    ("group", "flags", "hears"),
+    [(GROUP, APPLIED, "vm2"), (GROUP, DONT_LEARN, "other"), (GROUP + 1, APPLIED, "other")],
+)
+def test_group_and_flags_are_carried_and_matched(
+    lab: Lab, group: int, flags: int, hears: str
+) -> None:
+    policy = f"set_field:{group}->tun_gbp_id,set_field:{flags}->tun_gbp_flags"
+    lab.switch("hv1").ofctl("add-flow", "br-int", f"in_port=vm1,actions={policy},tun")
+    sent = lab.probe("vm1", to="vm2")
+    assert sent.heard_at == {hears}
+    header = sent.seen_on("wire").packet[VXLAN]
+    assert header.flags.G
+    assert (header.vni, header.gpid, int(header.gpflags)) == (7, group, flags)
+
+
+@pytest.mark.parametrize("extensions", [("", "gbp")], ids=["sender-without"])
+def test_without_the_extension_policy_is_not_sent(lab: Lab) -> None:
+    policy = f"set_field:{GROUP}->tun_gbp_id,set_field:{APPLIED}->tun_gbp_flags"
+    lab.switch("hv1").ofctl("add-flow", "br-int", f"in_port=vm1,actions={policy},tun")
+    sent = lab.probe("vm1", to="vm2")
+    assert sent.heard_at == {"other"}
+    assert not sent.seen_on("wire").packet[VXLAN].flags.G
