@@ -539,6 +539,9 @@ class Command:
 
     def __init__(self, request: int, argv: list[str], env: dict[str, str] | None, stdin: bytes) -> None:
         self.request = request
+        self.followed = False
+        """Whether what it prints is told as it comes."""
+        self.told = [0, 0]
         self.timed_out = self.too_much = False
         self.files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
         if stdin:
@@ -566,6 +569,14 @@ class Command:
     def sizes(self) -> list[int]:
         """How many bytes the command wrote to its standard output and error so far."""
         return [os.fstat(fd).st_size for fd in self.files[1:]]
+
+    def fresh(self) -> Iterator[tuple[int, bytes]]:
+        """What the command wrote since the last call, and on which descriptor: 1 or 2."""
+        for place, size in enumerate(self.sizes()):
+            data = os.pread(self.files[place + 1], max(0, size - self.told[place]), self.told[place])
+            self.told[place] += len(data)
+            if data:
+                yield place + 1, data
 
     def output(self) -> tuple[bytes, bytes]:
         """What the command wrote to its standard output and error so far, or the end of it."""
@@ -765,14 +776,27 @@ class Agent:
     def op_hello(self, number: int, request: Request, blob: bytes) -> None:
         self.reply(number, {"pid": os.getpid(), "python": list(sys.version_info[:3])})
 
+    def op_spaces(self, number: int, request: Request, blob: bytes) -> None:
+        """This process's descriptors of the node's own network namespace and of those in it."""
+        self.reply(number, {"home": self.home, "spaces": self.spaces})
+
     def op_run(self, number: int, request: Request, blob: bytes) -> None:
         with self.inside(request.get("netns")):
             command = Command(number, request["argv"], request.get("env"), blob)
+        command.followed = request.get("follow", False)
         self.commands[command.pid] = command
         if not self.watching:
             self.watching = True
             self.after(PRINT_WATCH, self._watch_output)
-        self.after(request["timeout"], lambda: self._overdue(command))
+        if request["timeout"] is not None:
+            self.after(request["timeout"], lambda: self._overdue(command))
+
+    def op_run_end(self, number: int, request: Request, blob: bytes) -> None:
+        """Kill a command that is no longer wanted; ``run`` is the id of the request to run it."""
+        for command in self.commands.values():
+            if command.request == request["run"]:
+                os.killpg(command.pid, signal.SIGKILL)
+        self.reply(number)
 
     def _overdue(self, command: Command) -> None:
         if self.commands.get(command.pid) is command:
@@ -781,12 +805,18 @@ class Agent:
 
     def _watch_output(self) -> None:
         for command in self.commands.values():
+            self._tell(command)
             if max(command.sizes()) > PRINT_LIMIT and not command.too_much:
                 command.too_much = True
                 os.killpg(command.pid, signal.SIGKILL)
         self.watching = bool(self.commands)
         if self.watching:
             self.after(PRINT_WATCH, self._watch_output)
+
+    def _tell(self, command: Command) -> None:
+        """Pass on what a followed command wrote since the last time."""
+        for descriptor, data in command.fresh() if command.followed else ():
+            self._post({"event": "output", "run": command.request, "descriptor": descriptor}, data)
 
     def _reap(self, wake: int) -> None:
         os.read(wake, 4096)
@@ -806,8 +836,9 @@ class Agent:
             self._ended(command, status)
 
     def _ended(self, command: Command, status: int) -> None:
+        self._tell(command)
         left_out = [max(0, size - OUTPUT_LIMIT) for size in command.sizes()]
-        out, err = command.output()
+        out, err = (b"", b"") if command.followed else command.output()
         command.close()
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
         self.reply(

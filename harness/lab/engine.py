@@ -74,6 +74,8 @@ class Engine:
         self._ports: dict[str, int] = {}
         self._next_flow = 1
         self._listener: Handler | None = None
+        self.watchers: list[Handler] = []
+        """Whoever looks on: they get everything captured, in a batch or not."""
         shared = any(len(wire.ends) > 1 for wire in plan.wires.values())
         self._shared_room = (
             RECEIVE_ROOM // max(switch.replication for switch in plan.switches.values())
@@ -150,6 +152,8 @@ class Engine:
     def _heard(self, point: str, port: str | None, block: bytes) -> None:
         if self._listener is not None:
             self._listener(point, port, block)
+        for watcher in tuple(self.watchers):
+            watcher(point, port, block)
 
     # -- batches
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from harness.agent.agent import PATH
+from harness.nodes import processes
 from harness.nodes.base import NodeError
 from harness.nodes.channel import Channel
 from harness.nodes.remote import RemoteNode
@@ -21,15 +24,40 @@ LAYER_SIZE = "1g"
 class NamespaceNode(RemoteNode):
     """A node in user (where the caller is not root), PID, mount, network, UTS and IPC namespaces."""
 
-    def __init__(self, name: str, channel: Channel, pid: int, space: str) -> None:
+    def __init__(self, name: str, channel: Channel, pid: int, space: str, launcher: int) -> None:
         super().__init__(name, channel, pid)
         self.space = space
         """What the launcher calls the node's own network namespace."""
+        self._launcher = launcher
+        """The process id of the launcher, in this process's own PID namespace."""
 
     def shell_argv(self, host: str | None = None) -> list[str]:
         """A command for this machine that opens a shell in the node, or in the network namespace
-        of one of its hosts (nsenter(1))."""
-        raise NotImplementedError
+        of one of its hosts (nsenter(1)).
+
+        Raise :class:`NodeError` when the node has ended, or has no such host.
+        """
+        found = self.channel.ask("spaces", {}, what="find its network namespaces").result()
+        if host is not None and host not in found["spaces"]:
+            raise NodeError(f"{self.name}: there is no host {host!r}")
+        descriptor = found["home"] if host is None else found["spaces"][host]
+        pid = processes.find_node(self._launcher, self.pid)
+        if pid is None:
+            raise NodeError(f"{self.name}: its first process can't be seen from here")
+        users = [] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]
+        enter = ["nsenter", "-t", str(pid), *users, "-m", "-u", "-i", "-p"]
+        network = f"--net=/proc/{pid}/fd/{descriptor}"
+        # bash puts the name in as it is: what a variable holds is not expanded again.
+        place = self.name if host is None else f"{host}@{self.name}"
+        environment = {
+            "TERM": os.environ.get("TERM", "dumb"),
+            "PATH": PATH,
+            "HOME": "/root",
+            "PLACE": place,
+            "PS1": r"$PLACE:\w\$ ",
+        }
+        settings = [f"{name}={value}" for name, value in environment.items()]
+        return [*enter, network, "/usr/bin/env", "-i", *settings, "/bin/bash", "--norc"]
 
 
 class Fabric:
@@ -79,7 +107,8 @@ class Fabric:
         except NodeError:
             ours.close()
             raise
-        return NamespaceNode(name, Channel(name, ours), started["pid"], started["space"])
+        channel = Channel(name, ours)
+        return NamespaceNode(name, channel, started["pid"], started["space"], self.process.pid)
 
     def close(self) -> None:
         """End the launcher and with it everything it started. Idempotent."""

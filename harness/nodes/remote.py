@@ -106,6 +106,24 @@ class RemoteNode:
             )
         return done
 
+    def follow(
+        self, argv: Sequence[str], output: Callable[[int, bytes], None], *, host: str | None = None
+    ) -> Answer:
+        """Run a command by hand, however long it takes: ``output`` gets what it writes as it does,
+        with the descriptor (1 or 2). Not waited for, and not noted in :attr:`commands`.
+
+        Value: ``status`` (negative: the signal that ended it) and ``too_much``.
+        """
+        request = {"argv": list(argv), "timeout": None, "netns": host, "follow": True}
+        answer = self.channel.ask("run", request, what=f"run `{shlex.join(argv)}`")
+        answer.output = output
+        return answer
+
+    def end_followed(self, followed: Answer) -> Answer:
+        """Kill a command that :meth:`follow` began, with everything in its process group."""
+        request = {"run": followed.number}
+        return self.channel.ask("run_end", request, what="end a command by hand")
+
     def read_file(self, path: str) -> bytes:
         """The content of a file in the node."""
         answer = self.channel.ask("read", {"paths": [path]}, what=f"read {path}")

@@ -111,7 +111,9 @@ class Sighting:
         if len(self.data) < 14:
             return f"not a whole Ethernet header: {self.data.hex(' ')}"
         source, target = self.data[6:12].hex(":"), self.data[:6].hex(":")
-        return f"{source} > {target} {self.packet.summary()}"
+        said = self.packet.summary()
+        # Of an EtherType that it does not know, scapy gives the addresses itself.
+        return said if said.startswith(source) else f"{source} > {target} {said}"
 
     __str__ = summary
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +20,10 @@ class Bond:
         self.lab = lab
         self.name = name
         self.switch: Switch = lab.switch(switch)
+
+    def of(self, switch: str) -> Bond:
+        """The bond of the same name of another switch."""
+        return Bond(self.lab, switch, self.name)
 
     @property
     def shown(self) -> str:
@@ -67,6 +70,16 @@ class Bond:
         what = f"LACP of {self.switch.name}"
         eventually(lambda: self.lacp, lambda status: status == "negotiated", within=20, what=what)
 
+    def gives_up(self) -> None:
+        """Wait until no partner is expected any more (IEEE 802.1AX, "Defaulted")."""
+
+        def states() -> set[str]:
+            shown = self.switch.unixctl("lacp/show", self.name)
+            return set(re.findall(r"^member: \S+: (\w+)", shown, re.MULTILINE))
+
+        what = f"LACP states of {self.name}"
+        eventually(states, lambda found: found == {"defaulted"}, within=20, what=what)
+
     def waits_for(self, *delays: str) -> None:
         """Wait until members wait for just these delays."""
         what = f"delays under way: {', '.join(delays) or 'none'}"
@@ -86,6 +99,6 @@ def bond(lab: Lab) -> Bond:
 
 
 @pytest.fixture(scope="session")
-def bond_of() -> Callable[[Lab, str], Bond]:
-    """The same of another switch."""
+def bond_of() -> type[Bond]:
+    """Any bond of any lab, by the names of its switch and its port."""
     return Bond

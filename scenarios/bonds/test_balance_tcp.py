@@ -17,8 +17,6 @@ from harness import Lab, Topology
 from harness.traffic import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scenarios.bonds.conftest import Bond
 
 MEMBERS = ("w1", "w2")
@@ -43,7 +41,7 @@ def topology(request: pytest.FixtureRequest) -> Topology:
 
 
 @pytest.fixture(scope="module")
-def pair(module_lab: Lab, bond_of: Callable[[Lab, str], Bond]) -> Lab:
+def pair(module_lab: Lab, bond_of: type[Bond]) -> Lab:
     """The lab, once both ends of the bond have agreed."""
     for switch in ("s1", "s2"):
         bond = bond_of(module_lab, switch)

@@ -1,0 +1,85 @@
+"""Bonds whose LACP partner never answers.
+
+Source: ovs-vswitchd.conf.db(5), table Port, column ``lacp``: "If LACP is enabled on a port whose
+partner switch does not support LACP, the bond will be disabled, unless
+other-config:lacp-fallback-ab is set to true"; two passive ends never begin.
+
+Each case is a pair of bridges of its own, for it takes a bond seconds to give its partner up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from harness import Lab, Topology
+from harness.polling import eventually
+from harness.topology.model import BondMode, Lacp
+
+if TYPE_CHECKING:
+    from scenarios.bonds.conftest import Bond
+
+
+class Case(NamedTuple):
+    mode: BondMode
+    near: Lacp
+    far: Lacp
+    fallback: bool
+
+
+CASES = [
+    Case("balance-tcp", "active", "off", fallback=False),
+    Case("balance-tcp", "passive", "passive", fallback=False),
+    Case("balance-tcp", "off", "off", fallback=False),
+    Case("balance-slb", "active", "off", fallback=False),
+    Case("active-backup", "active", "off", fallback=False),
+    Case("balance-tcp", "active", "off", fallback=True),
+    Case("balance-slb", "active", "off", fallback=True),
+]
+
+
+@pytest.fixture(scope="module")
+def topology() -> Topology:
+    topo = Topology("lacp-silence")
+    near, far = topo.switch("s1"), topo.switch("s2")
+    for number, case in enumerate(CASES):
+        wires = [topo.underlay(f"w{number}{end}") for end in "ab"]
+        config = {"lacp-time": "fast", "lacp-fallback-ab": str(case.fallback).lower()}
+        bridge = near.bridge(f"br{number}")
+        bridge.host(f"near{number}")
+        bridge.bond(f"bond{number}", wires, mode=case.mode, lacp=case.near, other_config=config)
+        bridge = far.bridge(f"br{number}")
+        bridge.host(f"far{number}")
+        if case.far == "off":
+            for wire in wires:
+                bridge.uplink(wire)
+        else:
+            bridge.bond("far-bond", wires, mode=case.mode, lacp=case.far, other_config=config)
+    return topo
+
+
+@pytest.fixture(scope="module")
+def silent(module_lab: Lab, bond_of: type[Bond]) -> Lab:
+    """The lab, once every bond has given up waiting."""
+    for number, case in enumerate(CASES):
+        if case.near != "off":
+            bond_of(module_lab, "s1", f"bond{number}").gives_up()
+    return module_lab
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=map(str, CASES))
+def test_nothing_passes_unless_it_may_fall_back(
+    silent: Lab, bond_of: type[Bond], number: int
+) -> None:
+    case = CASES[number]
+    near, far = f"near{number}", f"far{number}"
+    silent.announce(near, far)
+    out, back = silent.probe(near, to=far), silent.probe(far, to=near)
+    if case.fallback:
+        active = bond_of(silent, "s1", f"bond{number}").active
+        assert (out.heard_at, back.heard_at) == ({far}, {near})
+        assert out.crossed == back.crossed == {active}
+    else:
+        assert (out.heard_at, back.heard_at) == (set(), set())
+        assert out.crossed == set()
