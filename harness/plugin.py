@@ -119,9 +119,7 @@ def lab(request: pytest.FixtureRequest, target: Target, topology: Topology) -> I
 
 
 @pytest.fixture(scope="module")
-def module_lab(
-    request: pytest.FixtureRequest, target: Target, topology: Topology
-) -> Iterator[Lab]:
+def module_lab(request: pytest.FixtureRequest, target: Target, topology: Topology) -> Iterator[Lab]:
     """The same, shared by the tests of a module, which only look. The module's fixture
     ``topology`` has to have the scope ``module`` too."""
     yield from _live(request, target, topology)
@@ -193,7 +191,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report: pytest.TestReport = yield
     if report.when == "call" and report.failed and "target" in getattr(item, "fixturenames", ()):

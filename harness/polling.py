@@ -1,4 +1,4 @@
-"""The one way to wait for something: look first, then again, less and less often, until a deadline."""
+"""The one way to wait: look first, then again, less and less often, until a deadline."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def eventually(
         left = deadline - time.monotonic()
         if left <= 0:
             earlier = f", and before that {before[-1]!r}" if before else ", as all the time"
-            raise NeverHappenedError(f"{what}: not within {within:g} s; seen last: {last!r}{earlier}")
+            raise NeverHappenedError(
+                f"{what}: not within {within:g} s; seen last: {last!r}{earlier}"
+            )
         time.sleep(min(pause, left))
         pause = min(2 * pause, LONGEST_PAUSE)
         now = look()

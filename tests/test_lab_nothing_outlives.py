@@ -56,7 +56,6 @@ BOUND = 20.0
 """Seconds for the kernel to take everything down, on a busy machine."""
 NOBODY = 65534
 
-Command = Callable[[Sequence[str]], list[str]]
 Process = tuple[int, str]
 """A process id and when the process started: together they mean one process for ever."""
 
@@ -188,10 +187,6 @@ class Doomed:
         eventually(self.left, lambda left: not left, within=BOUND, what="nothing is left")
 
 
-def plain(argv: Sequence[str]) -> list[str]:
-    return list(argv)
-
-
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """An empty directory that anybody may write to, for the process to be in."""
@@ -208,16 +203,17 @@ def doom(scratch: Path, ready: Environment) -> Iterator[Callable[..., Doomed]]:
     def begin(
         how: str = "wait",
         *,
-        lower: Sequence[Path] = ready.lower,
-        command: Command = plain,
+        user: User | None = None,
         until: str = "begins",
     ) -> Doomed:
-        paths = [str(path) for path in lower]
+        paths = [str(path) for path in ready.lower] if user is None else [str(user.image)]
+        argv = [sys.executable if user is None else user.interpreter, "-c", SCRIPT]
+        argv += [how, str(ready.target), *paths]
         before, mounted, linked = descendants(os.getpid()), mounts(), links()
         process = subprocess.Popen(
-            command([sys.executable, "-c", SCRIPT, how, str(ready.target), *paths]),
+            argv if user is None else as_nobody_with_tun(argv),
             cwd=scratch,
-            env={"PATH": os.environ["PATH"], "TMPDIR": str(scratch), "HOME": str(scratch)},
+            env=environment_of_user(str(scratch)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -330,34 +326,64 @@ def as_nobody_with_tun(argv: Sequence[str]) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", script, "sh", *as_nobody(argv)]
 
 
+@dataclass(frozen=True)
+class User:
+    """What an ordinary user runs, and on which image."""
+
+    interpreter: str
+    image: Path
+
+
 @pytest.fixture(scope="module")
-def users_image(ready: Environment) -> Iterator[Path]:
-    """The image's files as an ordinary user would have built it: they are the user's own."""
+def user(ready: Environment) -> Iterator[User]:
+    """An ordinary user with an image of its own, as that user would have built it."""
     if os.geteuid() != 0:
         pytest.skip("the tests above ran as an ordinary user already")
     for program in ("setpriv", "unshare", "mknod"):
         if shutil.which(program) is None:
             pytest.skip(f"there is no {program} here: `sudo apt-get install util-linux coreutils`")
-    import_it = [sys.executable, "-c", "import harness.lab.environment"]
-    tried = subprocess.run(as_nobody(import_it), cwd="/", capture_output=True, text=True)
-    if tried.returncode != 0:
-        reason = tried.stderr.strip().splitlines()[-1:]
-        pytest.skip(f"user {NOBODY} cannot run {sys.executable} with the harness: {reason}")
     tried = subprocess.run(as_nobody_with_tun(["true"]), capture_output=True, text=True)
     if tried.returncode != 0:
         pytest.skip(f"no /dev/net/tun for user {NOBODY} can be made: {tried.stderr.strip()}")
+    interpreter = readable_interpreter()
     with tempfile.TemporaryDirectory(prefix="doomed-image-") as name:
         Path(name).chmod(0o755)
         subprocess.run(["cp", "-a", str(ready.lower[0]), f"{name}/rootfs"], check=True)
         subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", f"{name}/rootfs"], check=True)
-        yield Path(name, "rootfs")
+        yield User(interpreter, Path(name, "rootfs"))
+
+
+def readable_interpreter() -> str:
+    """This interpreter, or the system's of the same version, where the user may run it."""
+    # setpriv itself may still do what root may: what counts is a program that the user starts.
+    again = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    reasons = []
+    for interpreter in (sys.executable, f"/usr/bin/python{version}"):
+        tried = subprocess.run(
+            as_nobody([interpreter, "-c", again, "import harness.lab.environment"]),
+            cwd="/",
+            env=environment_of_user(),
+            capture_output=True,
+            text=True,
+        )
+        if tried.returncode == 0:
+            return interpreter
+        reasons.append(f"{interpreter}: {(tried.stderr.strip().splitlines() or ['?'])[-1]}")
+    pytest.skip(f"user {NOBODY} can run the harness with neither of {'; '.join(reasons)}")
+
+
+def environment_of_user(home: str = "/") -> dict[str, str]:
+    """What is set for the process: to find the same modules, and to write nowhere else."""
+    modules = os.pathsep.join(path for path in sys.path if path and Path(path).is_dir())
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": modules, "TMPDIR": home, "HOME": home}
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_sigkill_at_any_moment_as_an_ordinary_user(
-    doom: Callable[..., Doomed], users_image: Path, seed: int
+    doom: Callable[..., Doomed], user: User, seed: int
 ) -> None:
-    one = doom(lower=[users_image], command=as_nobody_with_tun)
+    one = doom(user=user)
     wait_a_random_while(one, seed)
     one.process.kill()
     one.ended()
@@ -366,9 +392,9 @@ def test_sigkill_at_any_moment_as_an_ordinary_user(
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_signals_as_an_ordinary_user(
-    doom: Callable[..., Doomed], users_image: Path, end: signal.Signals
+    doom: Callable[..., Doomed], user: User, end: signal.Signals
 ) -> None:
-    one = doom(lower=[users_image], command=as_nobody_with_tun, until="flows")
+    one = doom(user=user, until="flows")
     one.look()
     assert any(name.startswith("user:") for name in one.namespaces)
     os.killpg(one.process.pid, end)
@@ -377,8 +403,8 @@ def test_signals_as_an_ordinary_user(
     one.assert_nothing_is_left()
 
 
-def test_an_exception_as_an_ordinary_user(doom: Callable[..., Doomed], users_image: Path) -> None:
-    one = doom("raise", lower=[users_image], command=as_nobody_with_tun, until="is up")
+def test_an_exception_as_an_ordinary_user(doom: Callable[..., Doomed], user: User) -> None:
+    one = doom("raise", user=user, until="is up")
     one.look()
     assert one.ended().endswith("RuntimeError: as planned\n")
     one.assert_nothing_is_left()

@@ -196,9 +196,7 @@ class Drain:
             return f"{after.waiting} bytes still wait in receive queues"
         changed = [
             f"{name} ({'; '.join(_changes(one, other))})"
-            for name, one, other in zip(
-                self._nodes, before.counters, after.counters, strict=True
-            )
+            for name, one, other in zip(self._nodes, before.counters, after.counters, strict=True)
             if one != other
         ]
         return f"frames still flow, at {', '.join(changed)}"

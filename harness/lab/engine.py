@@ -245,7 +245,9 @@ class Engine:
                     lengths += [len(flow.template.frame)] * count
                     blobs.append(data)
                 batch.append((self._ports[source], lengths))
-            asked.append((switch, sources, batch, self._nodes[switch].send_frames(batch, b"".join(blobs))))
+            asked.append(
+                (switch, sources, batch, self._nodes[switch].send_frames(batch, b"".join(blobs)))
+            )
         for switch, sources, batch, answer in asked:
             results = answer.result()
             for source, (_port, lengths), (sent, began, error) in zip(

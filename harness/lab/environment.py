@@ -1,4 +1,4 @@
-"""What labs of one process share: the launcher, images, and what a target has been found to lack."""
+"""What labs of one process share: the launcher, images, what a target was found to lack."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class Lab:
                     del missing[name]
 
     def _ping(self, missing: Mapping[str, Iterable[tuple[str, str]]]) -> None:
-        for name, pairs in missing.items():
+        for name in missing:
             # What the kernel knows it would not ask for again, and nobody would overhear.
             self._nodes[name].run(["ip", "neigh", "flush", "all"], check=False)
         pings = [
@@ -252,7 +252,10 @@ class Lab:
         """
         ledger = self.engine.ledger()
         frame = probe_frame(
-            self.mac(source), mac or (self.mac(to) if to else BROADCAST), size=size, vlan=_tags(vlan)
+            self.mac(source),
+            mac or (self.mac(to) if to else BROADCAST),
+            size=size,
+            vlan=_tags(vlan),
         )
         flow = ledger.flow(source, frame, to=[to] if to else self._others(source))
         return self.judge(self.engine.exchange(ledger, [[(flow, count)]])).result(flow)
@@ -366,4 +369,3 @@ def _tags(vlan: int | Sequence[int | Tag]) -> list[Tag]:
 
 def _none_called(what: str, name: str, there: Iterable[str]) -> str:
     return f"no {what} is called {name!r}; there are: {', '.join(sorted(there))}"
-

@@ -35,7 +35,9 @@ def lay_underlays(plan: Plan, fabric: Fabric, nodes: Mapping[str, NamespaceNode]
         fabric.node.change_links(changes).result()
     waiting = []
     for name, node in nodes.items():
-        ends = [end.interface for wire in plan.wires.values() for end in wire.ends if end.switch == name]
+        ends = [
+            end.interface for wire in plan.wires.values() for end in wire.ends if end.switch == name
+        ]
         if ends:
             up = [{"do": "set", "name": interface, "up": True} for interface in ends]
             waiting.append(node.change_links(up))
@@ -62,9 +64,7 @@ def _cable(wire: Wire, nodes: Mapping[str, NamespaceNode]) -> dict[str, Any]:
     }
 
 
-def _segment(
-    wire: Wire, bridge: str, nodes: Mapping[str, NamespaceNode]
-) -> list[dict[str, Any]]:
+def _segment(wire: Wire, bridge: str, nodes: Mapping[str, NamespaceNode]) -> list[dict[str, Any]]:
     changes: list[dict[str, Any]] = []
     for number, end in enumerate(wire.ends):
         port = f"{bridge}.{number}"

@@ -1,4 +1,4 @@
-"""What a node is to the rest of the harness: commands, files, links, frames. Nothing of Open vSwitch."""
+"""What a node is to the rest of the harness: commands, files, links, frames."""
 
 from __future__ import annotations
 

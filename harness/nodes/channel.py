@@ -129,7 +129,13 @@ class Channel:
         _selector.register(stream, selectors.EVENT_READ, self.receive)
 
     def ask(
-        self, op: str, arguments: dict[str, Any], blob: bytes = b"", *, what: str, bound: float = 0.0
+        self,
+        op: str,
+        arguments: dict[str, Any],
+        blob: bytes = b"",
+        *,
+        what: str,
+        bound: float = 0.0,
     ) -> Answer:
         """Send a request; ``what`` says in words what it is, for when no answer comes."""
         answer = Answer(self, what, bound + GRACE)

@@ -54,7 +54,11 @@ def unshare(flags: int) -> None:
     uid, gid = os.geteuid(), os.getegid()
     check(libc.unshare(flags), "unshare")
     if flags & CLONE_NEWUSER:
-        for name, line in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        for name, line in (
+            ("setgroups", "deny"),
+            ("uid_map", f"0 {uid} 1"),
+            ("gid_map", f"0 {gid} 1"),
+        ):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(line)
 
@@ -62,9 +66,7 @@ def unshare(flags: int) -> None:
 class Launcher(Agent):
     """An agent that can start nodes."""
 
-    def __init__(
-        self, channel: socket.socket, hand: socket.socket, user_namespaces: bool
-    ) -> None:
+    def __init__(self, channel: socket.socket, hand: socket.socket, user_namespaces: bool) -> None:
         super().__init__(channel)
         self.user_namespaces = user_namespaces
         self.nodes: dict[int, str] = {}
@@ -90,7 +92,9 @@ class Launcher(Agent):
             pid = int(said[4:])
             # Opened now: later the agent's thread may be in the namespace of one of its hosts.
             self.nodes[pid] = f"node {pid}"
-            self.spaces[self.nodes[pid]] = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self.spaces[self.nodes[pid]] = os.open(
+                f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC
+            )
             self.reply(number, {"pid": pid, "space": self.nodes[pid]})
         else:
             self.fail(number, said.decode(errors="replace"), errno.EPERM)

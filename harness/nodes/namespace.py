@@ -22,7 +22,7 @@ LAYER_SIZE = "1g"
 
 
 class NamespaceNode(RemoteNode):
-    """A node in user (where the caller is not root), PID, mount, network, UTS and IPC namespaces."""
+    """A node in PID, mount, network, UTS and IPC namespaces, and without root a user namespace."""
 
     def __init__(self, name: str, channel: Channel, pid: int, space: str, launcher: int) -> None:
         super().__init__(name, channel, pid)

@@ -225,7 +225,9 @@ class RemoteNode:
 
     def start_stream(self, port: int, spec: dict[str, Any], frame: bytes) -> Answer:
         """Send a stream of frames in the background. Value: its number."""
-        return self.channel.ask("stream_start", {"port": port, **spec}, frame, what="start a stream")
+        return self.channel.ask(
+            "stream_start", {"port": port, **spec}, frame, what="start a stream"
+        )
 
     def stop_stream(self, stream: int, *, wait: bool = False, bound: float = 30.0) -> Answer:
         """End a stream, or wait until it has sent what it was to send."""
@@ -249,9 +251,7 @@ class RemoteNode:
         answer = self.channel.ask("capture", request, what="open captures")
         return _Mapped(answer, lambda a: self._listen(a.result(), handlers))
 
-    def _listen(
-        self, numbers: list[int], handlers: Sequence[Callable[[bytes], None]]
-    ) -> list[int]:
+    def _listen(self, numbers: list[int], handlers: Sequence[Callable[[bytes], None]]) -> list[int]:
         self.channel.events.update(zip(numbers, handlers, strict=True))
         return numbers
 

@@ -60,7 +60,7 @@ def take_with(lab: Lab, match: str) -> None:
 )
 def test_options_are_set_carried_and_matched(lab: Lab, fields: list[str]) -> None:
     send_with(lab, *fields)
-    take_with(lab, ",".join(f"{field}={FIELDS[field]}" for field in fields) or "tun_metadata0=0")
+    take_with(lab, ",".join(f"{field}={FIELDS[field]}" for field in fields) or "tun_id=7")
     sent = lab.probe("vm1", to="vm2")
     assert sent.heard_at == {"vm2"}
     header = sent.seen_on("wire").packet[GENEVE]
@@ -72,26 +72,29 @@ def test_options_are_set_carried_and_matched(lab: Lab, fields: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    "match",
-    ["tun_metadata0=0x1235", "tun_metadata0=0", "tun_metadata1=1", "tun_metadata0=0/0x4"],
+    ("match", "hears"),
+    [
+        ("tun_metadata0=0x30/0xf0", "vm2"),
+        ("tun_metadata0", "vm2"),
+        ("tun_metadata0=0x1235", "other"),
+        ("tun_metadata0=0/0x4", "other"),
+        ("tun_metadata0=0", "other"),
+        ("tun_metadata1", "other"),
+        # The page has an option that was not received match as zeros; Open vSwitch has its own
+        # test that it does not: docs/findings/geneve-option-not-received.md.
+        ("tun_metadata1=0", "other"),
+    ],
 )
-def test_another_value_does_not_match(lab: Lab, match: str) -> None:
+def test_value_mask_and_presence_decide(lab: Lab, match: str, hears: str) -> None:
     send_with(lab, "tun_metadata0")
     take_with(lab, match)
-    assert lab.probe("vm1", to="vm2").heard_at == {"other"}
+    assert lab.probe("vm1", to="vm2").heard_at == {hears}
 
 
-@pytest.mark.parametrize("match", ["tun_metadata0=0x30/0xf0", "tun_metadata0", "tun_metadata1=0"])
-def test_masks_presence_and_absence_match(lab: Lab, match: str) -> None:
-    send_with(lab, "tun_metadata0")
-    take_with(lab, match)
-    assert lab.probe("vm1", to="vm2").heard_at == {"vm2"}
-
-
-def test_an_option_that_is_not_bound_is_matched_as_zeros(lab: Lab) -> None:
+def test_an_option_that_is_not_bound_is_passed_over(lab: Lab) -> None:
     send_with(lab, "tun_metadata0", "tun_metadata1")
     hv2 = lab.switch("hv2")
     hv2.ofctl("del-tlv-map", "br-int")
     hv2.ofctl("add-tlv-map", "br-int", "{class=0x102,type=0x5,len=12}->tun_metadata0")
-    take_with(lab, f"tun_metadata0={LONG},tun_metadata1=0")
+    take_with(lab, f"tun_metadata0={LONG}")
     assert lab.probe("vm1", to="vm2").heard_at == {"vm2"}

@@ -26,12 +26,17 @@ def topology(extensions: tuple[str, str]) -> Topology:
         switch.bridge("br-phy", addresses=[f"172.31.0.{n}/24"]).uplink(wire)
         br_int = switch.bridge("br-int", fail_mode="secure")
         br_int.host(f"vm{n}")
-        options = {"exts": exts} if exts else {}
+        options = {"dst_port": "4790"} | ({"exts": exts} if exts else {})
         br_int.tunnel("vxlan", "tun", remote=f"172.31.0.{3 - n}", key=7, options=options)
     br_int.host("other")
     br_int.flow(f"priority=2,in_port=tun,tun_gbp_id={GROUP},tun_gbp_flags={APPLIED},actions=vm2")
     br_int.flow("priority=1,in_port=tun,actions=other")
     return topo
+
+
+def send_with(lab: Lab, group: int, flags: int) -> None:
+    policy = f"set_field:{group}->tun_gbp_id,set_field:{flags}->tun_gbp_flags"
+    lab.switch("hv1").ofctl("add-flow", "br-int", f"in_port=vm1,actions={policy},tun")
 
 
 @pytest.mark.parametrize(
@@ -41,8 +46,7 @@ def topology(extensions: tuple[str, str]) -> Topology:
 def test_group_and_flags_are_carried_and_matched(
     lab: Lab, group: int, flags: int, hears: str
 ) -> None:
-    policy = f"set_field:{group}->tun_gbp_id,set_field:{flags}->tun_gbp_flags"
-    lab.switch("hv1").ofctl("add-flow", "br-int", f"in_port=vm1,actions={policy},tun")
+    send_with(lab, group, flags)
     sent = lab.probe("vm1", to="vm2")
     assert sent.heard_at == {hears}
     header = sent.seen_on("wire").packet[VXLAN]
@@ -52,8 +56,19 @@ def test_group_and_flags_are_carried_and_matched(
 
 @pytest.mark.parametrize("extensions", [("", "gbp")], ids=["sender-without"])
 def test_without_the_extension_policy_is_not_sent(lab: Lab) -> None:
-    policy = f"set_field:{GROUP}->tun_gbp_id,set_field:{APPLIED}->tun_gbp_flags"
-    lab.switch("hv1").ofctl("add-flow", "br-int", f"in_port=vm1,actions={policy},tun")
+    send_with(lab, GROUP, APPLIED)
     sent = lab.probe("vm1", to="vm2")
     assert sent.heard_at == {"other"}
     assert not sent.seen_on("wire").packet[VXLAN].flags.G
+
+
+def test_it_works_on_the_default_port(lab: Lab, request: pytest.FixtureRequest) -> None:
+    if lab.target.datapath == "netdev":
+        lost = "the port is lost: docs/findings/vxlan-gbp-on-the-default-port.md"
+        request.applymarker(pytest.mark.xfail(raises=AssertionError, reason=lost))
+    for switch in lab.switches.values():
+        switch.vsctl("set", "Interface", "tun", "options:dst_port=4789")
+        # Any other change has the switch look at all of its ports again.
+        switch.vsctl("set", "Bridge", "br-int", "other_config:mac-aging-time=299")
+    send_with(lab, GROUP, APPLIED)
+    assert lab.probe("vm1", to="vm2").heard_at == {"vm2"}

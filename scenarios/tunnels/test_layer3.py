@@ -13,7 +13,6 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE, Ether
 from scapy.layers.vxlan import VXLAN
-from scapy.packet import Packet
 
 from harness import Lab, Topology
 from harness.topology.model import TunnelType
@@ -86,22 +85,27 @@ def topology(kind: Kind) -> Topology:
     return topo
 
 
+UP = UDP(sport=1, dport=2)
 PACKETS = {
-    "ipv4": Ether(src=FROM, dst=TO) / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2),
-    "ipv6": Ether(src=FROM, dst=TO) / IPv6(src="fd00::1", dst="fd00::2") / UDP(sport=1, dport=2),
+    "ipv4": Ether(src=FROM, dst=TO) / IP(src="10.0.0.1", dst="10.0.0.2") / UP,
+    "ipv4-ttl-128": Ether(src=FROM, dst=TO) / IP(src="10.0.0.1", dst="10.0.0.2", ttl=128) / UP,
+    "ipv6": Ether(src=FROM, dst=TO) / IPv6(src="fd00::1", dst="fd00::2") / UP,
 }
 
 
-@pytest.mark.parametrize("frame", PACKETS.values(), ids=list(PACKETS))
+@pytest.mark.parametrize("name", PACKETS)
 def test_the_packet_goes_through_without_its_ethernet_header(
-    lab: Lab, kind: Kind, frame: Packet
+    lab: Lab, kind: Kind, name: str, request: pytest.FixtureRequest
 ) -> None:
-    sent = lab.send("vm1", frame, to="vm2")
-    assert sent.heard_at == {"vm2"}
-    assert sent.seen_on("vm2").data == sent.frame()
+    if kind.type == "gtpu" and name != "ipv4":
+        lost = "taken for no IP packet: docs/findings/gtpu-inner-ip-version.md"
+        request.applymarker(pytest.mark.xfail(raises=AssertionError, reason=lost))
+    sent = lab.send("vm1", PACKETS[name], to="vm2")
     seen = sent.seen_on("wire")
     assert not seen.has_ethernet
     assert seen.inner == sent.frame()[14:]
+    assert sent.heard_at == {"vm2"}
+    assert sent.seen_on("vm2").data == sent.frame()
 
 
 def test_the_header_says_what_is_inside(lab: Lab, kind: Kind) -> None:
