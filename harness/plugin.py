@@ -182,7 +182,7 @@ def _labs_of(item: pytest.Item) -> list[Lab]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """A scenario that has passed has still failed when a daemon died or frames came from nowhere."""
+    """A scenario that passed has failed all the same when a daemon died or frames were odd."""
     yield
     for one in _labs_of(item) if "target" in getattr(item, "fixturenames", ()) else []:
         one.verify()

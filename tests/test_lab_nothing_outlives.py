@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -292,8 +293,10 @@ def test_ctrl_c(doom: Callable[..., Doomed], until: str) -> None:
     """A terminal sends SIGINT to the whole process group."""
     one = doom(until=until)
     one.look()
+    began = time.monotonic()
     os.killpg(one.process.pid, signal.SIGINT)
     said = one.ended()
+    assert time.monotonic() - began < 8
     assert one.process.returncode == -signal.SIGINT
     assert said.rstrip().endswith("KeyboardInterrupt")
     # One traceback, of the process itself: nobody else has anything to say.

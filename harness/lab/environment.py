@@ -65,7 +65,9 @@ def _prepare(target: Target, progress: Progress) -> Environment:
             if said is not None:
                 raise TargetUnavailable(
                     f"the netdev datapath makes its internal ports with /dev/net/tun, which can't "
-                    f"be opened here ({said}): `sudo chmod 0666 /dev/net/tun`"
+                    f"be opened here ({said}): `sudo chmod 0666 /dev/net/tun`, or take the target "
+                    f"{target.image}/{target.backend}/dummy, which has no internal ports and no "
+                    "tunnels"
                 )
         if target.datapath == "kernel" and not node.exists("/sys/module/openvswitch"):
             raise TargetUnavailable(

@@ -15,7 +15,7 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """``trixie/namespace/netdev``: which Open vSwitch, in what kind of node, with which datapath."""
+    """``trixie/namespace/netdev``: which Open vSwitch, what kind of node, which datapath."""
 
     image: str
     backend: str

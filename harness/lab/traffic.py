@@ -57,6 +57,9 @@ class Traffic:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         engine = self._lab.engine
         try:
+            if kind is not None and not issubclass(kind, Exception):
+                # Ctrl-C: nobody will ask, and a drain may take its time.
+                return
             for flow, number in self._streams:
                 engine.stop_stream(flow, number)
             drained = engine.drain.finish()

@@ -26,7 +26,7 @@ _owner = os.getpid()
 
 
 def pump(timeout: float | None) -> bool:
-    """Take in what any agent has said; wait up to ``timeout`` seconds for it. False: nothing came."""
+    """Take in what any agent has said; wait at most ``timeout`` seconds. False: nothing came."""
     ready = _selector.select(timeout)
     for key, events in ready:
         # What was called before it in this very turn may have ended this one.

@@ -133,7 +133,7 @@ def run_forked(action: Job, report: int) -> None:
         with suppress(OSError):
             where = f"{error.filename}: " if error.filename else ""
             os.write(report, f"{where}{error.strerror or error}".encode())
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, the parent has to be told
         with suppress(OSError):
             os.write(report, traceback.format_exc(limit=-4).encode())
     finally:
@@ -166,7 +166,7 @@ def set_hostname(name: str) -> None:
 
 
 def enter_root(lower: list[str], size: str, files: dict[str, str]) -> None:
-    """Make ``lower`` (top first), under a throw-away layer of at most ``size``, this process's root.
+    """Make ``lower`` (top first) with a throw-away layer of at most ``size`` on it our root.
 
     ``files`` maps a path to its text, written with mode 0755 before anything runs.
     """

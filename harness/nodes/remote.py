@@ -22,7 +22,7 @@ class _Mapped:
 
 
 class RemoteNode:
-    """A node that is driven over a :class:`Channel`. Backends add how it starts and what ends it."""
+    """A node driven over a :class:`Channel`. Backends add how it starts and what ends it."""
 
     def __init__(self, name: str, channel: Channel, pid: int) -> None:
         self.name = name

@@ -270,6 +270,14 @@ class Switch:
         lines = self.unixctl("tnl/neigh/show").splitlines()
         return {line.split()[0] for line in lines if line[:1].isalnum() and line[:2] != "IP"}
 
+    def revalidate(self) -> None:
+        """Wait until frames are handled as the configuration, the flow tables and the MAC table say
+        now. What the datapath already forwards, it goes on forwarding in the old way until the
+        revalidators have been round: after a change, and before the next frame of a known flow."""
+        for _ in range(2):
+            # The round under way may have begun before the change.
+            self.unixctl("revalidator/wait")
+
     def datapath_counters(self) -> Counters:
         """What happened to all frames so far, over all datapaths of the switch."""
         counters = parse_datapaths(self.unixctl("dpctl/show"))

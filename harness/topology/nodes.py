@@ -51,7 +51,7 @@ class Mapping(Node):
     pending: Scalar | None = None
 
 
-class _Refused(Exception):  # noqa: N818 (never leaves this module)
+class _Refused(Exception):  # never leaves this module
     pass
 
 

@@ -19,11 +19,11 @@ from harness.traffic.ledger import Flow, Ledger
 from harness.traffic.sightings import Sighting, differing
 
 
-class Unknown(Exception):  # noqa: N818 - a verdict, not a mistake
+class Unknown(Exception):
     """The question cannot be answered from what was captured. Unknown is never pass."""
 
 
-class NotOnce(AssertionError):  # noqa: N818 - a verdict, not a mistake
+class NotOnce(AssertionError):
     """A frame was not seen exactly once where it should have been."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 
@@ -11,6 +13,7 @@ from harness.ovs.switch import Switch
 from harness.polling import eventually
 
 RARP = 0x8035
+T = TypeVar("T")
 
 
 class Bond:
@@ -41,10 +44,10 @@ class Bond:
         return set(re.findall(r"^member (\S+): enabled$", self.shown, re.MULTILINE))
 
     @property
-    def lacp(self) -> str:
-        """``off``, ``configured`` (no partner answers) or ``negotiated``."""
-        (status,) = re.findall(r"^lacp_status: (\w+)$", self.shown, re.MULTILINE)
-        return str(status)
+    def lacp(self) -> dict[str, str]:
+        """The LACP state of each member (IEEE 802.1AX): current, expired or defaulted."""
+        shown = self.switch.unixctl("lacp/show", self.name)
+        return dict(re.findall(r"^member: (\S+): (\w+)", shown, re.MULTILINE))
 
     @property
     def waiting(self) -> list[str]:
@@ -58,32 +61,29 @@ class Bond:
 
     def becomes_active(self, member: str) -> None:
         """Wait until a member is the active one."""
-        eventually(lambda: self.active, lambda name: name == member, within=10, what="fail-over")
+        self._wait(lambda: self.active, member, "the active member")
 
     def becomes_enabled(self, *members: str) -> None:
         """Wait until these members are enabled and the others are not."""
-        what = f"enabled members: {', '.join(members) or 'none'}"
-        eventually(lambda: self.enabled, lambda found: found == {*members}, within=10, what=what)
-
-    def negotiates(self) -> None:
-        """Wait until the partner has agreed."""
-        what = f"LACP of {self.switch.name}"
-        eventually(lambda: self.lacp, lambda status: status == "negotiated", within=20, what=what)
-
-    def gives_up(self) -> None:
-        """Wait until no partner is expected any more (IEEE 802.1AX, "Defaulted")."""
-
-        def states() -> set[str]:
-            shown = self.switch.unixctl("lacp/show", self.name)
-            return set(re.findall(r"^member: \S+: (\w+)", shown, re.MULTILINE))
-
-        what = f"LACP states of {self.name}"
-        eventually(states, lambda found: found == {"defaulted"}, within=20, what=what)
+        self._wait(lambda: self.enabled, {*members}, "the enabled members")
 
     def waits_for(self, *delays: str) -> None:
         """Wait until members wait for just these delays."""
-        what = f"delays under way: {', '.join(delays) or 'none'}"
-        eventually(lambda: self.waiting, lambda found: found == [*delays], within=10, what=what)
+        self._wait(lambda: self.waiting, [*delays], "the delays under way")
+
+    def negotiates(self, *members: str) -> None:
+        """Wait until these members carry traffic because their partners agreed by LACP."""
+        self._wait(lambda: self.lacp, dict.fromkeys(members, "current"), "LACP")
+        self.becomes_enabled(*members)
+
+    def gives_up(self) -> None:
+        """Wait until LACP expects no partner any more."""
+        self._wait(lambda: set(self.lacp.values()), {"defaulted"}, "LACP")
+
+    def _wait(self, look: Callable[[], T], wanted: T, what: str) -> None:
+        eventually(look, lambda found: found == wanted, within=20, what=f"{what} of {self.name}")
+        for switch in self.lab.switches.values():
+            switch.revalidate()
 
     def taught_upstream(self) -> list[tuple[str, str]]:
         """Where the bond's learning packets were heard, and for which address. They are all that

@@ -44,9 +44,7 @@ def topology(request: pytest.FixtureRequest) -> Topology:
 def pair(module_lab: Lab, bond_of: type[Bond]) -> Lab:
     """The lab, once both ends of the bond have agreed."""
     for switch in ("s1", "s2"):
-        bond = bond_of(module_lab, switch)
-        bond.negotiates()
-        bond.becomes_enabled(*MEMBERS)
+        bond_of(module_lab, switch).negotiates(*MEMBERS)
     return module_lab
 
 

@@ -1,8 +1,10 @@
-"""Bonds whose LACP partner never answers.
+"""Bonds whose LACP partner does not answer, or answers late.
 
 Source: ovs-vswitchd.conf.db(5), table Port, column ``lacp``: "If LACP is enabled on a port whose
 partner switch does not support LACP, the bond will be disabled, unless
-other-config:lacp-fallback-ab is set to true"; two passive ends never begin.
+other-config:lacp-fallback-ab is set to true"; two passive ends never begin. Column
+``other_config:lacp-fallback-ab``: "In both the cases, once the partner switch is configured to LACP
+mode, the bond will use LACP".
 
 Each case is a pair of bridges of its own, for it takes a bond seconds to give its partner up.
 """
@@ -26,6 +28,7 @@ class Case(NamedTuple):
     near: Lacp
     far: Lacp
     fallback: bool
+    wakes: bool = False
 
 
 CASES = [
@@ -36,7 +39,16 @@ CASES = [
     Case("active-backup", "active", "off", fallback=False),
     Case("balance-tcp", "active", "off", fallback=True),
     Case("balance-slb", "active", "off", fallback=True),
+    Case("balance-tcp", "active", "off", fallback=False, wakes=True),
+    Case("balance-tcp", "active", "off", fallback=True, wakes=True),
 ]
+SILENT = [number for number, case in enumerate(CASES) if not case.wakes]
+LATE = [number for number, case in enumerate(CASES) if case.wakes]
+
+
+def name_of(number: int) -> str:
+    case = CASES[number]
+    return f"{case.mode}, {case.near}-{case.far}{', fallback' * case.fallback}"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +80,7 @@ def silent(module_lab: Lab, bond_of: type[Bond]) -> Lab:
     return module_lab
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=map(str, CASES))
+@pytest.mark.parametrize("number", SILENT, ids=name_of)
 def test_nothing_passes_unless_it_may_fall_back(
     silent: Lab, bond_of: type[Bond], number: int
 ) -> None:
@@ -83,3 +95,20 @@ def test_nothing_passes_unless_it_may_fall_back(
     else:
         assert (out.heard_at, back.heard_at) == (set(), set())
         assert out.crossed == set()
+
+
+@pytest.mark.parametrize("number", LATE, ids=name_of)
+def test_a_partner_that_wakes_up_is_used(silent: Lab, bond_of: type[Bond], number: int) -> None:
+    # Bridges of its own: nobody else sees what is done to them.
+    members = [f"w{number}a", f"w{number}b"]
+    silent.switch("s2").vsctl(
+        *("--", "del-port", members[0], "--", "del-port", members[1]),
+        *("--", "add-bond", f"br{number}", f"bond{number}", *members),
+        *("bond_mode=balance-tcp", "lacp=active", "other_config:lacp-time=fast"),
+    )
+    for switch in ("s1", "s2"):
+        bond_of(silent, switch, f"bond{number}").negotiates(*members)
+    near, far = f"near{number}", f"far{number}"
+    silent.announce(near, far)
+    assert silent.probe(near, to=far).heard_at == {far}
+    assert silent.probe(far, to=near).heard_at == {near}
