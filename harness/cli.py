@@ -11,6 +11,8 @@ from pathlib import Path
 from harness import doctor
 from harness.images import ImageError
 from harness.images import command as image
+from harness.live import command as live
+from harness.live.errors import LiveError
 from harness.nodes.base import NodeError
 
 
@@ -24,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_parser(commands)
     image.add_parser(commands)
     _add_draw(commands)
+    live.add_parsers(commands)
     return top
 
 
@@ -62,7 +65,7 @@ def _expected(error: Exception) -> bool:
     """Whether the message of ``error`` is for the user, and a traceback would only hide it."""
     from harness.topology import TopologyError
 
-    return isinstance(error, ImageError | NodeError | TopologyError | OSError)
+    return isinstance(error, ImageError | LiveError | NodeError | TopologyError | OSError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

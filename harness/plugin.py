@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shlex
+import signal
+import sys
 import zlib
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "requires(*features): skip where the target lacks one, as found by trying: "
-        "'tunnel:TYPE', 'datapath:FEATURE', 'openflow:VERSION', 'meters'",
+        "'tunnel:TYPE', 'datapath:FEATURE', 'openflow:VERSION', 'appctl:COMMAND', 'meters'",
     )
     given = getattr(config, "workerinput", {}).get("harness_seed", config.option.harness_seed)
     config.stash[_SEED] = random.randrange(_SEED_LIMIT) if given is None else given
@@ -219,11 +224,44 @@ def _leave_bundle(item: pytest.Item, lab: Lab, report: pytest.TestReport) -> Non
 def _keep(config: pytest.Config, lab: Lab) -> None:
     capture = config.pluginmanager.get_plugin("capturemanager")
     assert capture is not None
-    with capture.global_and_fixture_disabled():
-        print(f"\nThe lab of {lab.spec.name} is still up. Enter its switches with:")
+    # At this time only standard input is still pytest's.
+    capture.suspend_global_capture(in_=True)
+    try:
+        print(f"\nThe lab of {lab.spec.name} is still up. Enter its switches and hosts with:")
         for name in lab.switches:
-            print(f"  {' '.join(lab.node(name).shell_argv())}")
-        input("Press Enter to end it. ")
+            print(f"  {_shell(lab, name)}")
+        for endpoint in lab.engine.plan.endpoints.values():
+            if endpoint.is_host:
+                print(f"  {_shell(lab, endpoint.switch, endpoint.space)}")
+        _wait_for_user()
+    finally:
+        capture.resume_global_capture()
+        capture.suspend_global_capture()
+
+
+def _shell(lab: Lab, switch: str, host: str | None = None) -> str:
+    from harness.nodes.base import NodeError
+
+    try:
+        return shlex.join(lab.node(switch).shell_argv(host))
+    except NodeError as error:
+        return f"(none: {error})"
+
+
+def _wait_for_user() -> None:
+    """Return when Enter is pressed; where nobody can press it, end the run at SIGINT or SIGTERM."""
+    if sys.stdin.isatty():
+        with suppress(EOFError):
+            input("Press Enter to end it. ")
+        return
+    print(f"SIGINT or SIGTERM to process {os.getpid()} ends it, and the run.", flush=True)
+    signals = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        number = signal.sigwait(signals)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    pytest.exit(f"--keep-lab: ended by {signal.Signals(number).name}", returncode=128 + number)
 
 
 def pytest_assertrepr_compare(

@@ -470,8 +470,9 @@ class Stream:
 class JsonRpc:
     """A unix socket that speaks JSON-RPC 1.0: requests go out, answers are matched by their id."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, line: int) -> None:
         self.path = path
+        self.key = (path, line)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(5)
         self.socket.connect(path)
@@ -575,7 +576,8 @@ class Command:
     def fresh(self) -> Iterator[tuple[int, bytes]]:
         """What the command wrote since the last call, and on which descriptor: 1 or 2."""
         for place, size in enumerate(self.sizes()):
-            data = os.pread(self.files[place + 1], max(0, size - self.told[place]), self.told[place])
+            told = self.told[place]
+            data = os.pread(self.files[place + 1], max(0, size - told), told)
             self.told[place] += len(data)
             if data:
                 yield place + 1, data
@@ -633,7 +635,7 @@ class Agent:
         self.syncing: list[tuple[int, list[int]]] = []
         self.ports: dict[int, socket.socket] = {}
         self.streams: dict[int, Stream] = {}
-        self.rpcs: dict[str, JsonRpc] = {}
+        self.rpcs: dict[tuple[str, int], JsonRpc] = {}
         self.timers: list[tuple[float, int, object]] = []
         self.timer_number = 0
         self.numbers = 0
@@ -889,25 +891,27 @@ class Agent:
         self.reply(number)
 
     def op_jsonrpc(self, number: int, request: Request, blob: bytes) -> None:
-        path = request["path"]
-        rpc = self.rpcs.get(path)
+        # A server may answer the questions of one connection one after the other; a second
+        # connection (another ``line``) is heard while the first one waits.
+        key = (request["path"], request.get("line", 0))
+        rpc = self.rpcs.get(key)
         if rpc is not None and rpc.ended:
             # Whoever listened there has gone; perhaps somebody else listens now.
-            self._hang_up(path, ConnectionError("the socket was closed by the other side"))
+            self._hang_up(rpc, ConnectionError("the socket was closed by the other side"))
             rpc = None
         if rpc is None:
-            rpc = self.rpcs[path] = JsonRpc(path)
+            rpc = self.rpcs[key] = JsonRpc(*key)
             self.selector.register(rpc.socket, selectors.EVENT_READ, (self._answered, rpc))
         try:
             asked = rpc.ask(request["method"], request["params"], number)
         except OSError as error:
             # This question is among those that it answers with the error.
-            self._hang_up(path, error)
+            self._hang_up(rpc, error)
             return
-        self.after(request["timeout"], lambda: self._unanswered(rpc, asked, path))
+        self.after(request["timeout"], lambda: self._unanswered(rpc, asked))
 
     def _answered(self, rpc: JsonRpc) -> None:
-        if self.rpcs.get(rpc.path) is not rpc:
+        if self.rpcs.get(rpc.key) is not rpc:
             # Hung up on in this very turn.
             return
         try:
@@ -915,21 +919,21 @@ class Agent:
                 answer = {"result": message.get("result"), "error": message.get("error")}
                 self.reply(number, answer)
         except OSError as error:
-            self._hang_up(rpc.path, error)
+            self._hang_up(rpc, error)
 
-    def _hang_up(self, path: str, error: OSError) -> None:
-        rpc = self.rpcs.pop(path)
+    def _hang_up(self, rpc: JsonRpc, error: OSError) -> None:
+        del self.rpcs[rpc.key]
         self.selector.unregister(rpc.socket)
         rpc.socket.close()
         # Forgotten, or their timers would answer them a second time.
         waiting, rpc.waiting = rpc.waiting, {}
         for number in waiting.values():
-            self.fail(number, f"{path}: {error}")
+            self.fail(number, f"{rpc.path}: {error}")
 
-    def _unanswered(self, rpc: JsonRpc, asked: int, path: str) -> None:
+    def _unanswered(self, rpc: JsonRpc, asked: int) -> None:
         number = rpc.waiting.pop(asked, None)
         if number is not None:
-            self.fail(number, f"{path}: no answer in time", errno.ETIMEDOUT)  # type: ignore[arg-type]
+            self.fail(number, f"{rpc.path}: no answer in time", errno.ETIMEDOUT)
 
     # -- network namespaces, interfaces, addresses
 

@@ -24,15 +24,16 @@ def missing(target: Target, feature: str) -> str | None:
     """Why ``target`` lacks ``feature``, in words; None when it has it.
 
     Features are ``tunnel:TYPE`` (an Interface type), ``datapath:NAME`` (a line of ``ovs-appctl
-    dpif/show-dp-features``), ``openflow:VERSION`` (a value of Bridge ``protocols``) and ``meters``.
+    dpif/show-dp-features``), ``openflow:VERSION`` (a value of Bridge ``protocols``),
+    ``appctl:COMMAND`` (a command of ovs-appctl(8)) and ``meters``.
     Raise :class:`UnknownFeatureError` for any other.
     """
     kind, _, name = feature.partition(":")
     attempt = _ATTEMPTS.get(kind)
     if attempt is None or bool(name) != (kind != "meters"):
         raise UnknownFeatureError(
-            f"requires({feature!r}): there is tunnel:TYPE, datapath:FEATURE, openflow:VERSION "
-            "and meters"
+            f"requires({feature!r}): there is tunnel:TYPE, datapath:FEATURE, openflow:VERSION, "
+            "appctl:COMMAND and meters"
         )
     return attempt(_trial(target), name)
 
@@ -113,6 +114,11 @@ def _openflow(switch: Switch, name: str) -> str | None:
     return None
 
 
+def _appctl(switch: Switch, name: str) -> str | None:
+    known = {line.split()[0] for line in switch.unixctl("list-commands").splitlines()[1:]}
+    return None if name in known else "ovs-vswitchd does not know the command"
+
+
 def _meters(switch: Switch, _name: str) -> str | None:
     said = switch.ofctl("-O", "OpenFlow13", "meter-features", BRIDGE)
     return None if "max_meter:0 " not in said + " " else "the datapath has no meters"
@@ -122,5 +128,6 @@ _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "tunnel": _tunnel,
     "datapath": _datapath,
     "openflow": _openflow,
+    "appctl": _appctl,
     "meters": _meters,
 }

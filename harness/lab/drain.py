@@ -20,6 +20,7 @@ from harness.nodes.base import NodeError
 from harness.nodes.channel import pump
 from harness.nodes.remote import RemoteNode
 from harness.ovs.switch import Switch, parse_datapaths
+from harness.ovs.tasks import gather
 
 BOUND = 10.0
 """Seconds after which a drain gives up: the verdict is then unknown."""
@@ -116,6 +117,10 @@ class Drain:
             name: Baseline(self._switches[name].pid(), lookups, drops[name])
             for name, lookups in self._lookups().items()
         }
+
+    def settle(self) -> None:
+        """Have every switch's datapath catch up with its tables."""
+        gather([switch.settle_soon() for switch in self._switches.values() if switch.is_up])
 
     def absorb(self, deadline: float) -> bool:
         """Wait until no receive queue holds anything: there is room for more. False: too late."""

@@ -89,6 +89,11 @@ class Engine:
         hosts = [Point(name, "host") for name in self.plan.endpoints]
         return hosts + [Point(name, "wire") for name in self.plan.wires]
 
+    @property
+    def places(self) -> list[tuple[str, str | None]]:
+        """Where captures are open: the attachment point, and on a wire the port."""
+        return [(capture.point, capture.port) for capture in self._captures]
+
     # -- set-up
 
     def open_soon(self, *, inside: bool) -> list[Pending]:
@@ -174,6 +179,7 @@ class Engine:
                     drained = self.drain.finish(bound)
                     if drained.reason:
                         return self.conclude(ledger, drained.reason)
+                    self.drain.settle()
                 self._send_phase(phase, time.monotonic() + bound)
             drained = self.drain.finish(bound)
             batch = self.conclude(ledger, drained.reason)
@@ -216,20 +222,13 @@ class Engine:
     # -- sending
 
     def _send_phase(self, phase: Sequence[tuple[Flow, int]], deadline: float) -> None:
-        window = _Window(self._shared_room)
-        for flow, count in phase:
-            left = count
-            cost = charge(len(flow.template.frame))
-            while left:
-                fits = window.fits(flow.source, cost, left)
-                if fits:
-                    window.add(flow, fits, cost)
-                    left -= fits
-                if left:
-                    self._send_window(window)
-                    self.drain.absorb(deadline)
-                    window = _Window(self._shared_room)
-        self._send_window(window)
+        left = list(phase)
+        while left:
+            window = _Window(self._shared_room)
+            left = window.fill(left)
+            self._send_window(window)
+            if left:
+                self.drain.absorb(deadline)
 
     def _send_window(self, window: _Window) -> None:
         by_switch: dict[str, list[str]] = {}
@@ -305,7 +304,8 @@ class _Listening:
         self._engine, self._listener = engine, listener
 
     def __enter__(self) -> None:
-        # What came before belongs to nobody here.
+        # What came before belongs to nobody here, and has taught the switches what it taught.
+        self._engine.drain.settle()
         self._engine.sync()
         self._engine.drain.begin()
         self._engine._listener = self._listener
@@ -321,18 +321,40 @@ class _Window:
         self.frames: dict[str, list[tuple[Flow, int, bytes]]] = {}
         self._shared = shared_room
         self._used: dict[str, int] = {}
+        self._total = 0
 
-    def fits(self, source: str, cost: int, wanted: int) -> int:
+    def fill(self, phase: Sequence[tuple[Flow, int]]) -> list[tuple[Flow, int]]:
+        """Take what fits of every source, its frames in their order; return what is left.
+
+        Sources take turns: a window that holds little of each costs as much to wait for as a full
+        one.
+        """
+        left: list[tuple[Flow, int]] = []
+        full: set[str] = set()
+        for place, (flow, count) in enumerate(phase):
+            cost = charge(len(flow.template.frame))
+            if self._used and self._shared is not None and self._shared - self._total < cost:
+                return left + list(phase[place:])
+            fits = 0 if flow.source in full else self._fits(flow.source, cost, count)
+            if fits:
+                self._add(flow, fits, cost)
+            if fits < count:
+                full.add(flow.source)
+                left.append((flow, count - fits))
+        return left
+
+    def _fits(self, source: str, cost: int, wanted: int) -> int:
         """How many frames of ``cost`` bytes each still fit; at least one into an empty window."""
         room = RECEIVE_ROOM - self._used.get(source, 0)
         if self._shared is not None:
-            room = min(room, self._shared - sum(self._used.values()))
+            room = min(room, self._shared - self._total)
         fits = max(0, room) // cost
         return min(wanted, fits if self._used else max(1, fits))
 
-    def add(self, flow: Flow, count: int, cost: int) -> None:
+    def _add(self, flow: Flow, count: int, cost: int) -> None:
         """Take ``count`` frames more of ``flow``, its next ones."""
         data = stamp_many(flow.template, flow.count, count)
         flow.count += count
         self.frames.setdefault(flow.source, []).append((flow, count, data))
         self._used[flow.source] = self._used.get(flow.source, 0) + count * cost
+        self._total += count * cost

@@ -337,14 +337,14 @@ class Lab:
 
     def verify(self) -> None:
         """Raise when something is wrong that no scenario has to ask for: a daemon died
-        (:class:`~harness.ovs.errors.DaemonError`, with its log), or frames arrived that nobody
-        sent, twice, or changed (:class:`SurpriseError`), unless :meth:`expect` said so."""
+        (:class:`~harness.ovs.errors.DaemonError`, with its log), frames arrived that nobody sent,
+        twice, or changed (:class:`SurpriseError`), unless :meth:`expect` said so, or that cannot
+        be known of some batch (:class:`~harness.traffic.batch.Unknown`)."""
         for switch in self._switches.values():
             switch.check_alive()
         lines = []
         for batch in self.batches:
             if batch.unknown:
-                # Whoever asked about this batch was told.
                 continue
             for kind in ("strays", "duplicates", "changed"):
                 if kind not in self._expected:
@@ -356,6 +356,9 @@ class Lab:
                 f"frames arrived that should not have (lab.expect(...) where they may):\n  "
                 f"{shown}{more}"
             )
+        for batch in self.batches:
+            # Also when nobody asked about it: unknown is never pass.
+            batch.check()
 
     def record(self, name: str, value: object) -> None:
         """Keep a measurement; it goes into the results, and nothing is asserted about it."""

@@ -111,9 +111,9 @@ class Node(Protocol):
         the connection). Return its ``result``; raise :class:`NodeError` with its ``error``."""
 
     def json_rpc_soon(
-        self, path: str, method: str, params: list[Any], timeout: float = 10.0
+        self, path: str, method: str, params: list[Any], timeout: float = 10.0, *, line: int = 0
     ) -> Pending:
-        """Like :meth:`json_rpc`, not waiting."""
+        """Like :meth:`json_rpc`, not waiting; ``line`` numbers connections to the same socket."""
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back once when the node has ended."""

@@ -73,8 +73,7 @@ class Answer:
         """The request's, on its channel."""
         self.output: Callable[[int, bytes], None] | None = None
         """Called with what a followed command wrote, and on which descriptor: 1 or 2."""
-        self.settled: Callable[[], None] | None = None
-        """Called once when the answer is there. As with :func:`watch`, it asks no agent."""
+        self._settled: Callable[[], None] | None = None
 
     @property
     def done(self) -> bool:
@@ -109,8 +108,16 @@ class Answer:
     def settle(self, value: Any, blob: bytes, error: NodeError | None) -> None:
         self._value, self._blob, self._error = value, blob, error
         self._done = True
-        if self.settled is not None:
-            self.settled()
+        if self._settled is not None:
+            self._settled()
+
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call back once the answer is there; at once, if it is. As with :func:`watch`, the
+        callback must not ask an agent for anything."""
+        if self._done:
+            callback()
+        else:
+            self._settled = callback
 
 
 class Channel:

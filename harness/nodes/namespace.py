@@ -31,9 +31,10 @@ class NamespaceNode(RemoteNode):
         self._launcher = launcher
         """The process id of the launcher, in this process's own PID namespace."""
 
-    def shell_argv(self, host: str | None = None) -> list[str]:
+    def shell_argv(self, host: str | None = None, terminal: str = "") -> list[str]:
         """A command for this machine that opens a shell in the node, or in the network namespace
-        of one of its hosts (nsenter(1)).
+        of one of its hosts (nsenter(1)). ``terminal`` is what ``TERM`` is to be, if not what it is
+        here.
 
         Raise :class:`NodeError` when the node has ended, or has no such host.
         """
@@ -50,7 +51,7 @@ class NamespaceNode(RemoteNode):
         # bash puts the name in as it is: what a variable holds is not expanded again.
         place = self.name if host is None else f"{host}@{self.name}"
         environment = {
-            "TERM": os.environ.get("TERM", "dumb"),
+            "TERM": terminal or os.environ.get("TERM", "dumb"),
             "PATH": PATH,
             "HOME": "/root",
             "PLACE": place,

@@ -164,10 +164,11 @@ class RemoteNode:
         return self.json_rpc_soon(path, method, params, timeout).result()
 
     def json_rpc_soon(
-        self, path: str, method: str, params: list[Any], timeout: float = 10.0
+        self, path: str, method: str, params: list[Any], timeout: float = 10.0, *, line: int = 0
     ) -> Pending:
-        """Like :meth:`json_rpc`, not waiting."""
+        """Like :meth:`json_rpc`, not waiting; ``line`` numbers connections to the same socket."""
         request = {"path": path, "method": method, "params": params, "timeout": timeout}
+        request["line"] = line
         what = f"ask {path} for {method}"
         answer = self.channel.ask("jsonrpc", request, what=what, bound=timeout)
         return _Mapped(answer, lambda a: self._rpc_result(a, what))

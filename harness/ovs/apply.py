@@ -13,7 +13,7 @@ from harness.ovs.errors import ConfigurationError, PortError, PortFailure
 from harness.ovs.layout import Layout
 from harness.ovs.ovsdb import Database
 from harness.ovs.tasks import Steps
-from harness.topology.model import Bridge, Switch
+from harness.topology.model import Bridge, PatchPort, Switch
 
 _CARRIED_OUT = (0, 65)
 """Exit statuses of ovs-vsctl after a transaction that took place. From 3.6 on it is 65 when a port
@@ -77,7 +77,12 @@ def failed_ports(
         if not isinstance(ids.get(bridge.name), str):
             failed.append((bridge.name, None))
         else:
-            names = (name for name in interfaces(bridge) if not _usable(rows.get(name)))
+            lonely = _without_peer(bridge)
+            names = (
+                name
+                for name in interfaces(bridge)
+                if not _made(rows.get(name)) or (_complains(rows.get(name)) and name not in lonely)
+            )
             failed.extend((bridge.name, name) for name in names)
     log = daemons.logs(node, layout)[daemons.OVS_VSWITCHD] if failed else ""
     return [
@@ -90,10 +95,20 @@ def _select(table: str, *columns: str) -> dict[str, Any]:
     return {"op": "select", "table": table, "columns": columns, "where": []}
 
 
-def _usable(row: dict[str, Any] | None) -> bool:
-    if row is None or isinstance(row["error"], str):
-        return False
-    return isinstance(row["ofport"], int) and row["ofport"] > 0
+def _made(row: dict[str, Any] | None) -> bool:
+    return row is not None and isinstance(row["ofport"], int) and row["ofport"] > 0
+
+
+def _complains(row: dict[str, Any] | None) -> bool:
+    return row is not None and isinstance(row["error"], str)
+
+
+def _without_peer(bridge: Bridge) -> set[str]:
+    """Patch ports whose peer is left out on purpose: sooner or later Open vSwitch says so in their
+    ``error``."""
+    return {
+        port.name for port in bridge.ports if isinstance(port, PatchPort) and port.peer_missing
+    }
 
 
 def _reason(row: dict[str, Any] | None, log: str, name: str) -> str:

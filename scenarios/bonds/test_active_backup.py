@@ -48,6 +48,11 @@ def topology(request: pytest.FixtureRequest, options: dict[str, Any]) -> Topolog
     return topo
 
 
+@pytest.fixture(autouse=True)
+def members_are_up(bond: Bond) -> None:
+    bond.becomes_enabled(*MEMBERS)
+
+
 def wires(crossed: frozenset[str]) -> set[str]:
     return set(crossed) & set(MEMBERS)
 

@@ -40,6 +40,11 @@ def topology() -> Topology:
     return topo
 
 
+@pytest.fixture(autouse=True)
+def members_are_up(bond: Bond) -> None:
+    bond.becomes_enabled(*MEMBERS)
+
+
 def test_everybody_hears_everything_once(lab: Lab) -> None:
     # 1 and 2: no second copy by the other member, not even to where the frame came from.
     assert lab.probe_all().reach == Reach.groups([*NEAR, *FAR])

@@ -42,9 +42,13 @@ def topology(request: pytest.FixtureRequest) -> Topology:
 
 @pytest.fixture(scope="module")
 def pair(module_lab: Lab, bond_of: type[Bond]) -> Lab:
-    """The lab, once both ends of the bond have agreed."""
+    """The lab, once both ends of the bond have agreed and share their flows out."""
     for switch in ("s1", "s2"):
         bond_of(module_lab, switch).negotiates(*MEMBERS)
+    for switch in ("s1", "s2"):
+        # A member that was agreed on later than the other one gets flows when they are rebalanced,
+        # which takes load, or when they are hashed anew.
+        module_lab.switch(switch).vsctl("set", "Port", "bond0", "other_config:bond-hash-basis=7")
     return module_lab
 
 

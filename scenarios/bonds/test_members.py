@@ -48,10 +48,10 @@ def crossed(lab: Lab) -> set[str]:
 
 def test_a_member_joins_and_takes_over(lab: Lab, bond: Bond) -> None:
     lab.expect("strays")
-    before = crossed(lab)
+    bond.becomes_enabled("w1", "w2")
+    assert crossed(lab) <= {"w1", "w2"}
     bond.switch.vsctl("--", "del-port", "spare", "w3", "--", "add-bond-iface", "bond0", "w3")
     bond.becomes_enabled("w1", "w2", "w3")
-    assert before <= {"w1", "w2"}
     assert crossed(lab) <= {"w1", "w2", "w3"}
     for member in ("w1", "w2"):
         bond.set_link(member, up=False)

@@ -103,7 +103,9 @@ class TestLocalAddressOfFlows:
         br_int.host("late")
         br_int.flow(f"in_port=tuns,tun_src={address(1)},actions=vm2")
         br_int.flow(f"in_port=tuns,tun_src={address(11)},actions=late")
-        br_int.flow(f"in_port=vm2,actions=set_field:{address(2)}->tun_src,set_field:{address(11)}->tun_dst,tuns")
+        br_int.flow(
+            f"in_port=vm2,actions=set_field:{address(2)}->tun_src,set_field:{address(11)}->tun_dst,tuns"
+        )
         return topo
 
     @pytest.mark.parametrize(("local", "hears"), [(1, "vm2"), (11, "late")])

@@ -31,9 +31,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "gre": Kind(
-        "gre", {"packet_type": "legacy_l3"}, {(GRE, "proto"): 0x0800, (GRE, "key"): KEY}
-    ),
+    "gre": Kind("gre", {"packet_type": "legacy_l3"}, {(GRE, "proto"): 0x0800, (GRE, "key"): KEY}),
     "vxlan-gpe": Kind(
         "vxlan",
         {"packet_type": "legacy_l3", "exts": "gpe", "dst_port": "4790"},

@@ -5,6 +5,8 @@ the header of each type from ovs-vswitchd.conf.db(5), Interface, "Tunnel Options
 ovs-fields(7), "Tunnel Fields".
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -30,7 +32,7 @@ class Kind(NamedTuple):
     type: TunnelType
     address: str
     wire: dict[tuple[Any, str], int]
-    options: dict[str, str] = {}
+    options: Mapping[str, str] = MappingProxyType({})
 
 
 VXLAN_HEADER = {(UDP, "dport"): 4789, (VXLAN, "vni"): KEY}
@@ -90,9 +92,7 @@ def topology(kind: Kind) -> Topology:
         br_int = switch.bridge("br-int")
         br_int.host(f"vm{2 * n - 1}")
         br_int.host(f"vm{2 * n}")
-        br_int.tunnel(
-            kind.type, remote=kind.address.format(peer), key=KEY, options=kind.options
-        )
+        br_int.tunnel(kind.type, remote=kind.address.format(peer), key=KEY, options=kind.options)
     return topo
 
 

@@ -35,11 +35,21 @@ def topology(local: str) -> Topology:
         bridges.append(switch.bridge("br-int"))
         bridges[-1].host(f"vm{number}", tag=900)
     here, second, third = bridges
-    flow = {"in_key": "flow", "out_key": "flow"}
-    here.tunnel("vxlan", "tun-1", local=HERE, remote=SECOND, **flow)
-    here.tunnel("vxlan", "tun-2", local=local, remote=THIRD, detached=local != HERE, **flow)
-    second.tunnel("vxlan", "tun-1", local=SECOND, remote=HERE, **flow)
-    third.tunnel("vxlan", "tun-1", local=THIRD, remote=HERE, **flow)
+    for bridge, name, start, end in (
+        (here, "tun-1", HERE, SECOND),
+        (here, "tun-2", local, THIRD),
+        (second, "tun-1", SECOND, HERE),
+        (third, "tun-1", THIRD, HERE),
+    ):
+        bridge.tunnel(
+            "vxlan",
+            name,
+            local=start,
+            remote=end,
+            in_key="flow",
+            out_key="flow",
+            detached=name == "tun-2" and start != HERE,
+        )
     return topo
 
 

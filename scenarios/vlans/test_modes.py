@@ -15,13 +15,14 @@ import pytest
 from harness import Lab, Topology
 from harness.traffic import Tag
 
-PORTS = ("t", "t-some", "a10", "b10", "c20", "nt", "nt-some", "nu", "nu-some")
+PORTS = ("t", "t2", "t-some", "a10", "b10", "c20", "nt", "nt-some", "nu", "nu-some")
 
 FRAMES = ("-", "0", "0p5", "10", "10p5", "20", "30", "10ad")
 ENTERS = {
     # "A packet that ingresses on a trunk port is in the VLAN specified in its 802.1Q header, or
     # VLAN 0 if the packet has no 802.1Q header." It is dropped where the port does not trunk it.
     "t": ("0", "0", "0p5", "10", "10p5", "20", "30", "10ad"),
+    "t2": ("0", "0", "0p5", "10", "10p5", "20", "30", "10ad"),
     "t-some": (".", ".", ".", "10", "10p5", "20", ".", "10ad"),
     # "Any packet with an 802.1Q header with a nonzero VLAN ID that ingresses on an access port is
     # dropped, regardless of whether the VLAN ID in the header is the access port's VLAN ID."
@@ -37,17 +38,23 @@ ENTERS = {
     "nu-some": ("10", "10", "10p5", "10", "10p5", "20", ".", "10ad"),
 }
 LEAVES = {
-    # t        t-some  a10  b10  c20  nt      nt-some nu      nu-some
-    "0": ("-", ".", ".", ".", ".", ".", ".", ".", "."),
-    "0p5": ("-", ".", ".", ".", ".", ".", ".", ".", "."),
-    "10": ("10", "10", "-", "-", ".", "10", "10", "-", "-"),
-    "10p5": ("10p5", "10p5", "-", "-", ".", "10p5", "10p5", "-", "-"),
-    "20": ("20", "20", ".", ".", "-", "20", "20", "20", "20"),
-    "20p5": ("20p5", "20p5", ".", ".", "-", "20p5", "20p5", "20p5", "20p5"),
-    "30": ("30", ".", ".", ".", ".", "30", ".", "30", "."),
-    "10ad": ("10ad", "10ad", "-", "-", ".", "10ad", "10ad", "-", "-"),
-    ".": (".", ".", ".", ".", ".", ".", ".", ".", "."),
+    # t       t2      t-some  a10  b10  c20  nt      nt-some nu      nu-some
+    "0": ("-", "-", ".", ".", ".", ".", ".", ".", ".", "."),
+    "0p5": ("-", "-", ".", ".", ".", ".", ".", ".", ".", "."),
+    "10": ("10", "10", "10", "-", "-", ".", "10", "10", "-", "-"),
+    "10p5": ("10p5", "10p5", "10p5", "-", "-", ".", "10p5", "10p5", "-", "-"),
+    "20": ("20", "20", "20", ".", ".", "-", "20", "20", "20", "20"),
+    "20p5": ("20p5", "20p5", "20p5", ".", ".", "-", "20p5", "20p5", "20p5", "20p5"),
+    "30": ("30", "30", ".", ".", ".", ".", "30", ".", "30", "."),
+    "10ad": ("10ad", "10ad", "10ad", "-", "-", ".", "10ad", "10ad", "-", "-"),
+    ".": (".", ".", ".", ".", ".", ".", ".", ".", ".", "."),
 }
+WRONG = pytest.mark.xfail(raises=AssertionError, reason="docs/findings/priority-tags.md")
+CASES = [
+    pytest.param(port, frame, marks=[WRONG] if ENTERS[port][at] == "0p5" else [])
+    for port in PORTS
+    for at, frame in enumerate(FRAMES)
+]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,7 @@ def topology() -> Topology:
     topo = Topology("vlan-modes")
     bridge = topo.switch("sw").bridge("br0")
     bridge.host("t")
+    bridge.host("t2", vlan_mode="trunk")
     bridge.host("t-some", trunks=[10, 20])
     bridge.host("a10", tag=10)
     bridge.host("b10", tag=10, vlan_mode="access")
@@ -66,8 +74,7 @@ def topology() -> Topology:
     return topo
 
 
-@pytest.mark.parametrize("frame", FRAMES)
-@pytest.mark.parametrize("port", PORTS)
+@pytest.mark.parametrize(("port", "frame"), CASES)
 def test_frame_leaves_by_the_ports_of_its_vlan(module_lab: Lab, port: str, frame: str) -> None:
     vlan = ENTERS[port][FRAMES.index(frame)]
     leaves = dict(zip(PORTS, LEAVES[vlan], strict=True))

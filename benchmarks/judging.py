@@ -1,13 +1,15 @@
-"""Frames per second of the judging half of the traffic engine: stamping, walking, matching.
+"""Frames a second of the judging half of the traffic engine: stamping, walking, matching, verdicts.
 
-Run with ``python benchmarks/bench_traffic.py``. Nothing is sent: the blocks are made in memory.
+Nothing is sent: the captured blocks are made in memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from time import perf_counter
 
+from benchmarks.figures import Figure, Row, Say, Section
 from harness.traffic import (
     Batch,
     Ledger,
@@ -21,20 +23,20 @@ from harness.traffic import (
 )
 from harness.traffic.identity import stamp, stamp_many
 
-FRAMES = 200_000
+FRAMES = 100_000
 IN_BLOCK = 2000
 HOSTS = 256
+ROUNDS = 3
 
 
-def timed(what: str, frames: int, work: Callable[[], object]) -> None:
-    """Print how many frames ``work`` handles in a second: the median of five runs."""
+def timed(what: str, work: Callable[[], object]) -> Row:
+    """How many frames ``work`` handles in a second."""
     times = []
-    for _ in range(5):
+    for _ in range(ROUNDS):
         start = perf_counter()
         work()
         times.append(perf_counter() - start)
-    middle = sorted(times)[2]
-    print(f"{what:<44} {frames / middle / 1000:>8.0f} k frames/s {middle:>8.3f} s")
+    return Row(what, Figure.of([FRAMES / seconds for seconds in times], "/s"))
 
 
 def mac(number: int) -> str:
@@ -50,16 +52,26 @@ def blocks(frames: list[bytes], tag: Tag | None = None, prefix: bytes = b"") -> 
     ]
 
 
-def stream() -> None:
+def measure(say: Say) -> Section:
+    """One flow, and every pair of many hosts."""
+    section = Section("judging alone")
+    say(f"judging {FRAMES:,} frames from memory")
+    section.rows += stream()
+    say(f"judging every pair of {HOSTS} hosts from memory")
+    section.rows += matrix()
+    return section
+
+
+def stream() -> list[Row]:
     """One flow to one host, plain, tagged and in a tunnel."""
     points = [Point("a", "host"), Point("b", "host"), Point("wire", "wire")]
     frame = probe_frame(mac(1), mac(2))
     ledger = Ledger(1, points)
     template = ledger.flow("a", frame, to=["b"]).template
-    timed("stamp_many, 64 bytes", FRAMES, lambda: stamp_many(template, 0, FRAMES))
     frames = [stamp(template, seq) for seq in range(FRAMES)]
     plain = blocks(frames)
-    timed("walk", FRAMES, lambda: [None for block in plain for _ in ring.walk(block)])
+    tagged = blocks(frames, Tag.of(900))
+    wrapped = blocks(frames, prefix=bytes(50))
 
     def match(point: str, parts: list[bytes]) -> Callable[[], object]:
         def work() -> None:
@@ -71,32 +83,31 @@ def stream() -> None:
 
         return work
 
-    timed("walk and match, untagged", FRAMES, match("b", plain))
-    tagged = blocks(frames, Tag.of(900))
-    timed("walk and match, tag taken out by the kernel", FRAMES, match("b", tagged))
-    wrapped = blocks(frames, prefix=bytes(50))
-    timed("walk and match, behind 50 bytes of tunnel", FRAMES, match("wire", wrapped))
-
     ledger.flows[0].count = FRAMES
     for block in plain:
         ledger.take("b", block)
     sent = Batch(ledger, drained=True).sent[0]
-    timed("duplicates and missing_at", FRAMES, lambda: (sent.duplicates, sent.missing_at("b")))
+    return [
+        timed("stamp_many, 64 bytes", lambda: stamp_many(template, 0, FRAMES)),
+        timed("walk", lambda: [None for block in plain for _ in ring.walk(block)]),
+        timed("walk and match, untagged", match("b", plain)),
+        timed("walk and match, tag taken out by the kernel", match("b", tagged)),
+        timed("walk and match, behind 50 bytes of tunnel", match("wire", wrapped)),
+        timed("duplicates and missing_at", lambda: (sent.duplicates, sent.missing_at("b"))),
+    ]
 
 
-def matrix() -> None:
+def matrix() -> list[Row]:
     """Every ordered pair of hosts: plan, stamp, match and judge."""
     macs = {f"h{n}": mac(n) for n in range(HOSTS)}
-    points = [Point(name, "host") for name in macs]
-    sightings = 2 * HOSTS * (HOSTS - 1)
-    ledger = Ledger(1, points)
-    start = perf_counter()
+    ledger = Ledger(1, [Point(name, "host") for name in macs])
+    marks = [perf_counter()]
     plan = MatrixPlan(ledger, macs)
     shouted = {host: stamp(flow.template, 0) for host, flow in plan.broadcast.items()}
     unicast: dict[str, list[bytes]] = {host: [] for host in macs}
     for (_, target), flow in plan.unicast.items():
         unicast[target].append(stamp(flow.template, 0))
-    planned = perf_counter() - start
+    marks.append(perf_counter())
     arrived = {
         host: ring.pack(
             ring.Unpacked(frame)
@@ -104,25 +115,19 @@ def matrix() -> None:
         )
         for host in macs
     }
-    start = perf_counter()
+    packed = perf_counter() - marks[-1]
     for host, block in arrived.items():
         ledger.take(host, block)
-    matched = perf_counter() - start
-    start = perf_counter()
+    marks.append(perf_counter() - packed)
     result = ProbeMatrix(plan, Batch(ledger, drained=True))
     assert result.reach == Reach.groups(list(macs))
-    judged = perf_counter() - start
-    start = perf_counter()
+    marks.append(perf_counter() - packed)
     batch = result.batch
     assert [batch.strays, batch.duplicates, batch.changed] == [[], [], []]
-    verified = perf_counter() - start
-    print(
-        f"matrix of {HOSTS} hosts, {sightings} sightings: plan and stamp {planned:.2f} s, "
-        f"match {matched:.2f} s, judge {judged:.2f} s, "
-        f"strays, duplicates and changes {verified:.2f} s"
-    )
-
-
-if __name__ == "__main__":
-    stream()
-    matrix()
+    marks.append(perf_counter() - packed)
+    names = ("plan and stamp", "match", "who heard whom", "strays, duplicates and changes")
+    what = f"{HOSTS} hosts, {2 * HOSTS * (HOSTS - 1)} sightings"
+    return [
+        Row(f"{what}: {name}", Figure.of([after - before]))
+        for name, (before, after) in zip(names, pairwise(marks), strict=True)
+    ]

@@ -1,0 +1,52 @@
+"""An IP address on a VLAN: an internal port that is an access port.
+
+Source: Open vSwitch FAQ, "VLANs": "Can I configure an IP address on a VLAN?", and the question
+after it, for why Linux has to be told not to answer on whatever interface a question comes in by.
+"""
+
+import pytest
+
+from harness import Lab, Topology
+
+
+@pytest.fixture(scope="module")
+def topology() -> Topology:
+    topo = Topology("vlan-address")
+    bridge = topo.switch("sw").bridge("br0")
+    bridge.internal("vlan9", tag=9, addresses=["192.168.0.7/24"])
+    bridge.host("eth0")
+    bridge.host("nine", tag=9, addresses=["192.168.0.9/24"])
+    bridge.host("ten", tag=10, addresses=["192.168.0.10/24"])
+    return topo
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _strong_host(module_lab: Lab) -> None:
+    """Linux takes a packet only from the interface that it would answer by (ip-sysctl: strict
+    reverse path, RFC 3704): not from the bare interfaces that are the switch's ports."""
+    module_lab.node("sw").write_file("/proc/sys/net/ipv4/conf/all/rp_filter", b"1")
+
+
+def test_address_answers_in_its_vlan(module_lab: Lab) -> None:
+    module_lab.host("nine").run("ping -c1 -W2 192.168.0.7")
+
+
+def test_address_does_not_answer_in_another_vlan(module_lab: Lab) -> None:
+    asked = module_lab.host("ten").run("ping -c1 -W0.2 192.168.0.7", check=False)
+    assert "0 received" in asked.stdout
+    assert "vlan9" not in module_lab.node("sw").run("ip neigh show 192.168.0.10".split()).stdout
+
+
+def test_traffic_from_the_port_is_tagged_outside(module_lab: Lab) -> None:
+    sent = module_lab.probe("sw:vlan9")
+    assert sent.heard_at == {"eth0", "nine"}
+    assert sent.seen_on("eth0").vlan_ids == [9]
+    assert sent.seen_on("nine").vlan_ids == []
+
+
+def test_only_traffic_with_its_tag_reaches_the_port(module_lab: Lab) -> None:
+    tagged, untagged, other = (module_lab.probe("eth0", vlan=vlan) for vlan in (9, (), 10))
+    assert tagged.heard_at == {"sw:vlan9", "nine"}
+    assert tagged.seen_on("sw:vlan9").vlan_ids == []
+    assert untagged.heard_at == set()
+    assert other.heard_at == {"ten"}

@@ -1,0 +1,215 @@
+"""A pytest plugin that breaks every lab right after it was built, to see whether scenarios notice.
+
+``pytest scenarios -p sabotage_plugin --sabotage NAME --sabotage-results FILE`` runs one case of each
+scenario that FILE does not say was caught already, and adds to FILE what became of it. What any lab
+checks by itself (:meth:`harness.lab.Lab.verify`) is left out: a scenario's own assertions count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.lab import Lab
+from harness.ovs import Switch
+from harness.topology.model import HostPort, UplinkPort
+
+VERSIONS = "OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15"
+HIGHEST = 65535
+
+
+def hosts_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
+    """Switch, bridge and port of every host."""
+    for switch in lab.spec.switches:
+        for bridge in switch.bridges:
+            for port in bridge.ports:
+                if isinstance(port, HostPort):
+                    yield switch.name, bridge.name, port.name
+
+
+def drop(lab: Lab) -> None:
+    """No bridge forwards anything."""
+    for switch in lab.spec.switches:
+        for bridge in switch.bridges:
+            add_flow(lab, switch.name, bridge.name, "actions=drop")
+
+
+def leak(lab: Lab) -> None:
+    """What a host sends goes everywhere, whatever its VLAN. Only hosts' frames: no storm."""
+    for switch, bridge, port in hosts_of(lab):
+        number = lab.switch(switch).ofport(port)
+        add_flow(lab, switch, bridge, f"in_port={number},actions=ALL")
+
+
+def wrong_tag(lab: Lab) -> None:
+    """The first host of every switch is in a VLAN of its own."""
+    for switch, port in first_hosts(lab):
+        settings = ["tag=4000", "vlan_mode=access", "trunks=[]", "cvlans=[]"]
+        lab.switch(switch).vsctl("set", "port", port, *settings)
+
+
+def no_port(lab: Lab) -> None:
+    """The first host of every switch has lost its port."""
+    for switch, port in first_hosts(lab):
+        lab.switch(switch).vsctl("del-port", port)
+
+
+def no_vlans(lab: Lab) -> None:
+    """No port has a VLAN of its own: all is one network."""
+    for switch in lab.spec.switches:
+        ports = [port.name for bridge in switch.bridges for port in bridge.ports]
+        columns = ["tag", "trunks", "vlan_mode", "cvlans"]
+        commands = [["--", "clear", "port", port, *columns] for port in ports]
+        if commands:
+            lab.switch(switch.name).vsctl(*(word for words in commands for word in words))
+
+
+def spill(lab: Lab) -> None:
+    """What a host sends leaves by every uplink of its switch's other bridges too, as it is."""
+    for switch, bridge, port in hosts_of(lab):
+        (spec,) = (one for one in lab.spec.switches if one.name == switch)
+        for other in spec.bridges:
+            uplinks = [one.name for one in other.ports if isinstance(one, UplinkPort)]
+            if other.name != bridge and uplinks:
+                _spill_into(lab.switch(switch), bridge, port, other.name, uplinks)
+
+
+def _spill_into(switch: Switch, bridge: str, port: str, other: str, uplinks: list[str]) -> None:
+    leaving, entering = f"{port[:12]}-x", f"{port[:12]}-y"
+    for name, peer, where in ((leaving, entering, bridge), (entering, leaving, other)):
+        made = ["set", "interface", name, "type=patch", f"options:peer={peer}"]
+        switch.vsctl("--", "add-port", where, name, "--", *made)
+    ways = [(bridge, port, ["NORMAL", leaving]), (other, entering, uplinks)]
+    for where, from_port, to in ways:
+        numbers = [name if name == "NORMAL" else f"output:{switch.ofport(name)}" for name in to]
+        flow = f"priority={HIGHEST},in_port={switch.ofport(from_port)},actions={','.join(numbers)}"
+        switch.ofctl("-O", VERSIONS, "add-flow", where, flow)
+
+
+def twice(lab: Lab) -> None:
+    """What a host sends is forwarded twice."""
+    for switch, bridge, port in hosts_of(lab):
+        number = lab.switch(switch).ofport(port)
+        add_flow(lab, switch, bridge, f"in_port={number},actions=NORMAL,NORMAL")
+
+
+# In the order in which they are tried: what catches the most comes first.
+SABOTAGES: dict[str, Callable[[Lab], None]] = {
+    "drop": drop,
+    "leak": leak,
+    "no-vlans": no_vlans,
+    "wrong-tag": wrong_tag,
+    "no-port": no_port,
+    "spill": spill,
+    "twice": twice,
+}
+
+
+def first_hosts(lab: Lab) -> list[tuple[str, str]]:
+    first: dict[str, str] = {}
+    for switch, _bridge, port in hosts_of(lab):
+        first.setdefault(switch, port)
+    return list(first.items())
+
+
+def add_flow(lab: Lab, switch: str, bridge: str, flow: str) -> None:
+    lab.switch(switch).ofctl("-O", VERSIONS, "add-flow", bridge, f"priority={HIGHEST},{flow}")
+
+
+# -- the plugin
+
+Results = dict[str, dict[str, str]]
+"""What each sabotage did to a scenario, by scenario and sabotage."""
+CAUGHT, SKIPPED = "caught: ", "skipped: "
+PROPERTY = "sabotage"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sabotage", choices=sorted(SABOTAGES), required=True)
+    parser.addoption("--sabotage-results", type=Path, required=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Saboteur(config.option), "saboteur")
+
+
+class Saboteur:
+    """Breaks labs, and takes note of who minds."""
+
+    def __init__(self, option: Any) -> None:
+        self.name: str = option.sabotage
+        self.file: Path = option.sabotage_results
+        self.results: Results = json.loads(self.file.read_text()) if self.file.exists() else {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Keep the first case of each scenario that has a lab and has not been caught yet."""
+        kept: dict[str, pytest.Item] = {}
+        for item in items:
+            if "target" in getattr(item, "fixturenames", ()) and not self.settled(scenario(item)):
+                kept.setdefault(scenario(item), item)
+        config.hook.pytest_deselected(items=[one for one in items if one not in kept.values()])
+        items[:] = kept.values()
+
+    def settled(self, name: str) -> bool:
+        said = self.results.get(name, {}).values()
+        return any(one.startswith((CAUGHT, SKIPPED)) for one in said)
+
+    def pytest_sessionstart(self) -> None:
+        enter = Lab.__enter__
+
+        def enter_and_break(lab: Lab) -> Lab:
+            enter(lab)
+            SABOTAGES[self.name](lab)
+            return lab
+
+        Lab.__enter__ = enter_and_break  # type: ignore[method-assign]
+        Lab.verify = lambda _lab: None  # type: ignore[method-assign]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        arguments = getattr(item, "funcargs", {})
+        for name in [name for name, value in arguments.items() if isinstance(value, Lab)]:
+            if call.when == "call":
+                # The harness's plugin does not find it then, and leaves no bundle.
+                del arguments[name]
+        report = yield
+        outcome = self.outcome(report, call)
+        if outcome:
+            report.user_properties.append((PROPERTY, outcome))
+        return report
+
+    def outcome(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+        said = str(call.excinfo.value).strip().splitlines()[:1] if call.excinfo else []
+        if report.skipped:
+            return SKIPPED + str(getattr(report, "wasxfail", "")) + "".join(said)
+        if report.when == "setup" and report.failed:
+            return "no lab: " + "".join(said)
+        if report.when == "call":
+            return CAUGHT + "".join(said) if report.failed else "not noticed"
+        return ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take note, in the process that hears of all tests when several run them."""
+        for name, outcome in report.user_properties:
+            if name == PROPERTY:
+                self.results.setdefault(report.nodeid.partition("[")[0], {})[self.name] = str(
+                    outcome
+                )
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not hasattr(session.config, "workerinput"):
+            self.file.write_text(json.dumps(self.results))
+
+
+def scenario(item: pytest.Item) -> str:
+    """A scenario's name: that of its function, without the case's parameters."""
+    return item.nodeid.partition("[")[0]

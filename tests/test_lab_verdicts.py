@@ -1,0 +1,171 @@
+"""A negative is proved or it is unknown: what the drain and the captures cannot vouch for never
+passes, and nothing else is ever called unknown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from harness.lab import Lab, Traffic, engine
+from harness.nodes.namespace import Fabric
+from harness.polling import eventually
+from harness.topology import Topology
+from harness.traffic import Reach, Unknown
+
+MakeLab = Callable[..., Lab]
+
+
+def one_switch() -> Topology:
+    topo = Topology("one")
+    bridge = topo.switch("s1").bridge("br0")
+    for number, name in enumerate("abc", 1):
+        bridge.host(name, addresses=[f"10.0.0.{number}/24"])
+    return topo
+
+
+def two_switches() -> Topology:
+    topo = Topology("two")
+    wire = topo.underlay("wire")
+    for n in (1, 2):
+        bridge = topo.switch(f"s{n}").bridge("br0")
+        bridge.uplink(wire)
+        bridge.host(f"h{n}")
+    return topo
+
+
+@pytest.fixture
+def lab(make_lab: MakeLab) -> Lab:
+    return make_lab(one_switch())
+
+
+def send_signal(lab: Lab, name: str) -> None:
+    """Stop the switch's forwarding (``STOP``), or let it go on (``CONT``)."""
+    lab.node("s1").run(["kill", f"-{name}", str(lab.switch("s1").pid())])
+
+
+def overloaded(lab: Lab) -> Traffic:
+    """Traffic while the switch stands still, until its receive queue has lost frames."""
+    with lab.traffic(rate=20_000, pairs=[("a", "b")], size=1500) as traffic:
+        send_signal(lab, "STOP")
+        try:
+            dropped = lambda: lab.engine.drain.look().drops["s1"]  # noqa: E731
+            eventually(dropped, within=20, what="the receive queue overflows")
+        finally:
+            send_signal(lab, "CONT")
+    return traffic
+
+
+def test_frames_that_the_switch_never_saw_make_it_unknown(lab: Lab) -> None:
+    traffic = overloaded(lab)
+    said = r"not known where the frames went: \d+ frames found no room in the receive queues of s1"
+    for question in ("lost", "leaked", "duplicates", "outage"):
+        with pytest.raises(Unknown, match=said):
+            getattr(traffic, question)
+    # The next batch is judged by itself.
+    assert lab.probe("a", to="b").heard_at == {"b"}
+
+
+def test_a_scenario_that_never_asks_does_not_pass(lab: Lab) -> None:
+    """A batch of which nothing is known fails a scenario even when it looks at something else."""
+    overloaded(lab)
+    assert lab.probe("a", to="b").heard_at == {"b"}
+    with pytest.raises(Unknown, match="receive queues of s1"):
+        lab.verify()
+
+
+def test_a_capture_that_dropped_a_frame_makes_it_unknown(
+    make_lab: MakeLab,
+    own_fabric: Fabric,
+    outside_pid: Callable[[Fabric, int], int],
+    stopped: Callable[[int], None],
+) -> None:
+    """The agent that captures at h2 stands still until its rings cannot hold any more."""
+    lab = make_lab(two_switches(), fabric=own_fabric)
+    agent = outside_pid(own_fabric, lab.node("s2").pid)
+
+    def crossed() -> int:
+        return int(lab.node("s1").read_file("/sys/class/net/wire/statistics/tx_packets"))
+
+    with lab.traffic(rate=4000, pairs=[("h1", "h2")], size=1500) as traffic:
+        stopped(agent)
+        before = crossed()
+        eventually(crossed, lambda now: now > before + 1500, within=20, what="1500 frames more")
+        os.kill(agent, signal.SIGCONT)
+    assert traffic.batch.drops["h2"] > 0
+    with pytest.raises(Unknown, match=r"the capture at h2 dropped \d+ frames"):
+        _ = traffic.leaked
+    with pytest.raises(Unknown, match=r"the capture at h2 dropped \d+ frames"):
+        lab.verify()
+    # What is evidence, and not judgement, can still be looked at.
+    assert traffic.batch.sent[0].sightings
+    assert lab.probe("h1", to="h2").heard_at == {"h2"}
+
+
+def test_a_drain_that_never_ends_is_given_up_with_words(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BOUND", 1.0)
+    flood = lab.host("a").start("ping -q -f 10.0.0.2", timeout=10)
+    name = "/sys/class/net/a/statistics/rx_packets"
+    counted = lambda: int(lab.node("s1").read_file(name))  # noqa: E731
+    before = counted()
+    eventually(counted, lambda now: now > before + 100, within=10, what="the flood")
+    began = time.monotonic()
+    sent = lab.probe("a", to="c")
+    assert 1.0 <= time.monotonic() - began < 4
+    with pytest.raises(Unknown, match=r"frames still flow, at s1 \(.*\ba\b.*\)|bytes still wait"):
+        _ = sent.heard_at
+    with pytest.raises(Unknown):
+        lab.verify()
+    lab.node("s1").run(["pkill", "-x", "ping"])
+    assert flood.result().status == -15
+
+
+@pytest.fixture
+def busy_machine() -> Iterator[None]:
+    """Twice as many busy loops as there are processors."""
+    with ExitStack() as loops:
+        for _ in range(2 * (os.cpu_count() or 1)):
+            loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            loops.callback(loop.wait)
+            loops.callback(loop.kill)
+        yield
+
+
+@pytest.mark.usefixtures("busy_machine")
+def test_no_false_alarm_in_200_probes_on_a_busy_machine(lab: Lab) -> None:
+    lab.announce()
+    for number in range(200):
+        source, to, _other = ("abc" * 2)[number % 3 : number % 3 + 3]
+        sent = lab.probe(source, to=to)
+        assert sent.heard_at == {to}
+        assert sent.leaked == sent.duplicates == sent.changed == []
+    assert lab.probe_all().reach == Reach.groups("abc")
+    lab.verify()
+
+
+@pytest.mark.usefixtures("busy_machine")
+def test_no_false_alarm_in_a_large_batch_on_a_busy_machine(make_lab: MakeLab) -> None:
+    lab = make_lab(two_switches())
+    lab.announce()
+    for size in (64, 1500):
+        sent = lab.probe("h1", to="h2", count=5000, size=size)
+        assert sent.missing_at("h2") == []
+        assert sent.count_at("wire") == 5000
+    lab.verify()
+
+
+@pytest.mark.usefixtures("busy_machine")
+def test_no_false_alarm_in_traffic_on_a_busy_machine(lab: Lab) -> None:
+    with lab.traffic(rate=1000) as traffic:
+        lab.switch("s1").vsctl("set", "bridge", "br0", "other_config:mac-table-size=100")
+        lab.host("a").run("ping -c 20 -i 0.02 10.0.0.2")
+    assert traffic.sent > 100
+    assert (traffic.lost, traffic.leaked, traffic.duplicates) == (0, [], [])
