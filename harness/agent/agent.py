@@ -17,6 +17,10 @@ from __future__ import annotations
 
 import codecs
 import ctypes
+
+# Imported for their effect: once the root file system has changed, no module can be loaded.
+import encodings.ascii
+import encodings.latin_1  # noqa: F401
 import errno
 import fcntl
 import heapq
@@ -33,12 +37,9 @@ import threading
 import time
 import traceback
 import zlib
-from typing import Any, Callable, Dict, List, Optional, Tuple
 from collections.abc import Iterator
-
-# Imported for their effect: once the root file system has changed, no module can be loaded.
-import encodings.ascii  # noqa: F401
-import encodings.latin_1  # noqa: F401
+from functools import partial
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HEADER = struct.Struct("!II")
@@ -73,7 +74,7 @@ def check(result: int, what: str) -> int:
     return result
 
 
-# --------------------------------------------------------------------------- rtnetlink (rtnetlink(7))
+# -------- rtnetlink (rtnetlink(7))
 
 RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR = 16, 17, 19, 20
 NLM_REQUEST, NLM_ACK, NLM_EXCL, NLM_CREATE = 0x1, 0x4, 0x200, 0x400
@@ -195,7 +196,7 @@ class Netlink:
         return ""
 
 
-# ------------------------------------------------------------- packet sockets (sock_diag(7), packet_diag.h)
+# -------- packet sockets (sock_diag(7), packet_diag.h)
 
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_DUMP, NLMSG_DONE = 4, 20, 0x300, 3
 PACKET_SHOW_INFO, PACKET_SHOW_MEMINFO = 0x01, 0x10
@@ -209,7 +210,9 @@ def packet_sockets() -> list[PacketSocket]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as diag:
         show = PACKET_SHOW_INFO | PACKET_SHOW_MEMINFO
         body = struct.pack("=BBHIIII", socket.AF_PACKET, 0, 0, 0, show, 0, 0)
-        head = struct.pack("=IHHII", 16 + len(body), SOCK_DIAG_BY_FAMILY, NLM_REQUEST | NLM_DUMP, 1, 0)
+        head = struct.pack(
+            "=IHHII", 16 + len(body), SOCK_DIAG_BY_FAMILY, NLM_REQUEST | NLM_DUMP, 1, 0
+        )
         diag.send(head + body)
         found: list[PacketSocket] = []
         while True:
@@ -247,7 +250,7 @@ def packet_sockets_without_drops() -> list[PacketSocket]:
     return [(int(line[8]), int(line[4]), int(line[6]), None) for line in lines]
 
 
-# ------------------------------------------------------------------------ frames (packet(7), AF_PACKET)
+# -------- frames (packet(7), AF_PACKET)
 
 SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 263, 5, 6, 10
 PACKET_IGNORE_OUTGOING = 23
@@ -266,7 +269,7 @@ ONLY_OUTGOING = struct.pack(
 
 
 class Capture:
-    """A TPACKET_V3 ring on one interface. Each block that the kernel retires is copied out whole."""
+    """A TPACKET_V3 ring on one interface. Blocks that the kernel retires are copied out whole."""
 
     def __init__(
         self, interface: str, direction: str, blocks: int, block_size: int, retire: int
@@ -432,7 +435,8 @@ class Stream:
         """When the next frame is due, on the monotonic clock."""
         if self.rate is None:
             return 0.0
-        return self.started + (self.sent - self.first) / self.rate
+        due: float = self.started + (self.sent - self.first) / self.rate
+        return due
 
     @property
     def finished(self) -> bool:
@@ -464,7 +468,7 @@ class Stream:
         self.sent += done
 
 
-# ------------------------------------------------------------------------------------ JSON-RPC sockets
+# -------- JSON-RPC sockets
 
 
 class JsonRpc:
@@ -534,13 +538,15 @@ class JsonRpc:
                 yield self.waiting.pop(message["id"]), message
 
 
-# ------------------------------------------------------------------------------------------- commands
+# -------- commands
 
 
 class Command:
     """A command under way. Its output goes to memory files, so that nothing can block on a pipe."""
 
-    def __init__(self, request: int, argv: list[str], env: dict[str, str] | None, stdin: bytes) -> None:
+    def __init__(
+        self, request: int, argv: list[str], env: dict[str, str] | None, stdin: bytes
+    ) -> None:
         self.request = request
         self.followed = False
         """Whether what it prints is told as it comes."""
@@ -596,7 +602,7 @@ class Command:
             os.close(fd)
 
 
-# ---------------------------------------------------------------------------------------------- agent
+# -------- agent
 
 
 class Inside:
@@ -736,8 +742,8 @@ class Agent:
         except ValueError as error:
             # A name or setting that the system cannot take: one with a NUL character, say.
             self.fail(number, str(error), errno.EINVAL)
-        except Exception:
-            # A defect of the agent's own: the caller is told where, and the node lives on.
+        except Exception:  # noqa: BLE001 - the caller is told where, and the node lives on
+            # A defect of the agent's own.
             self.fail(number, "the agent failed: " + traceback.format_exc(limit=-4))
 
     def reply(self, number: int, answer: object = None, blob: bytes = b"") -> None:
@@ -950,9 +956,7 @@ class Agent:
         try:
             for name in request["names"]:
                 check(libc.unshare(CLONE_NEWNET), "unshare")
-                self.spaces[name] = os.open(
-                    "/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC
-                )
+                self.spaces[name] = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
                 quieten()
         finally:
             check(libc.setns(self.home, CLONE_NEWNET), "setns back")
@@ -1036,7 +1040,9 @@ class Agent:
                 if family == socket.AF_INET6:
                     enable_ipv6(name)
                 packed = socket.inet_pton(family, ip)
-                body = struct.pack("=BBBBI", family, int(length), 0x02, 0, socket.if_nametoindex(name))
+                body = struct.pack(
+                    "=BBBBI", family, int(length), 0x02, 0, socket.if_nametoindex(name)
+                )
                 body += attribute(1, packed) + attribute(2, packed)
                 messages.append((RTM_NEWADDR, NLM_CREATE | NLM_EXCL, body, f"{address} on {name}"))
         self.netlink(request.get("netns")).request(messages)
@@ -1102,7 +1108,7 @@ class Agent:
         ring = request["blocks"], request["block_size"], request["retire"]
         places = [(self._space(space), *rest) for space, *rest in request["at"]]
         self._side_by_side(
-            [lambda place=place: self._open_capture(place, ring) for place in places],
+            [partial(self._open_capture, place, ring) for place in places],
             lambda found: self._opened(number, found),
         )
 
@@ -1146,7 +1152,7 @@ class Agent:
                     break
                 try:
                     results[place] = job()
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - the caller gets it
                     results[place] = error
             with self.finishing:
                 threads.remove(threading.current_thread())
