@@ -19,6 +19,10 @@ DEBIANS_PYTHON = "/usr/bin/python3"
 """The Python that Debian's packages are for."""
 
 
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+"""Modules are compiled once, on both sides: those of a Debian package are when it is installed."""
+
+
 class RunFailedError(RuntimeError):
     """A process did not end well; the message says what it printed."""
 
@@ -55,6 +59,7 @@ def outcome(argv: Sequence[str]) -> dict[str, Any]:
             timeout=BOUND,
             stdin=subprocess.DEVNULL,
             cwd=HERE.parent,
+            env=ENVIRONMENT,
         )
     except subprocess.TimeoutExpired:
         raise RunFailedError(f"`{argv[-4:]}` did not end within {BOUND:g} s") from None

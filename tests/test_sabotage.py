@@ -299,29 +299,44 @@ def test_a_node_that_died(lab: Lab) -> None:
 
 # -- the scenarios, on broken switches
 
-ORDER = ("drop", "leak", "no-vlans", "wrong-tag", "no-port", "spill", "twice")
+SABOTAGES = ("drop", "leak", "no-vlans", "wrong-tag", "no-port", "spill", "twice")
 """What is tried on a scenario until it fails; what catches the most comes first."""
+OF_THE_HOST = "it is about what a host's own kernel does; no switch takes part"
+UNBREAKABLE = {
+    "scenarios/bridges/test_jumbo.py::test_a_host_does_not_send_more_than_its_mtu": OF_THE_HOST,
+}
+"""Scenarios that no broken switch can make fail, and why."""
 Results = dict[str, dict[str, str]]
+"""What became of each scenario, by sabotage."""
 
 
 def run_scenarios(directory: Path) -> Results:
     """Run all scenarios on switches that are broken in one way after the other, each scenario
-    until it fails. Returns what became of each, by sabotage."""
-    file = directory / "results.json"
-    for sabotage in ORDER:
-        options = ["-p", "sabotage_plugin", f"--sabotage={sabotage}", f"--sabotage-results={file}"]
-        quiet = ["-q", "--tb=no", "-p", "no:cacheprovider", f"-n{os.cpu_count()}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "scenarios", *options, *quiet],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
-            capture_output=True,
-            text=True,
-        )
-        assert file.exists(), done.stdout + done.stderr
-        results: Results = json.loads(file.read_text())
-        if all(is_settled(said) for said in results.values()):
+    until it fails."""
+    results: Results = {}
+    pending = ["scenarios"]
+    for sabotage in SABOTAGES:
+        # What is left after the first run is little.
+        options = ["-n0"] if results else [f"-n{os.cpu_count()}"]
+        results = run_broken(sabotage, [*options, *pending], directory / "results.json")
+        pending = [name for name, said in results.items() if not is_settled(said)]
+        if not pending:
             break
+    return results
+
+
+def run_broken(sabotage: str, options: list[str], file: Path) -> Results:
+    """Run scenarios on switches that are broken in this way; ``file`` collects the results."""
+    broken = ["-p", "sabotage_plugin", f"--sabotage={sabotage}", f"--sabotage-results={file}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", *broken, *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    results: Results = json.loads(file.read_text())
     return results
 
 
@@ -330,7 +345,7 @@ def is_settled(said: dict[str, str]) -> bool:
 
 
 def table(results: Results) -> str:
-    """A line for each scenario: what was tried on it, and what it said."""
+    """For each scenario what was tried on it, and what it said."""
     lines = []
     for name, said in sorted(results.items()):
         lines.append(name)
@@ -340,9 +355,14 @@ def table(results: Results) -> str:
 
 @pytest.mark.usefixtures("ready")
 def test_every_scenario_can_fail(tmp_path: Path) -> None:
+    """A scenario that passes on every broken switch proves nothing: it lacks an assertion, or
+    something that would make it fail is missing in ``sabotage_plugin``."""
     results = run_scenarios(tmp_path)
     print(table(results))
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "scenarios").rglob("test_*.py")}
     assert {name.partition("::")[0] for name in results} == files
     blind = {name: said for name, said in results.items() if not is_settled(said)}
-    assert not blind, f"no sabotage makes these scenarios fail:\n{table(blind)}"
+    for name in UNBREAKABLE:
+        assert name in blind, f"{name} can fail after all, or is gone: take it out of UNBREAKABLE"
+    unexplained = {name: said for name, said in blind.items() if name not in UNBREAKABLE}
+    assert not unexplained, f"no sabotage makes these scenarios fail:\n{table(unexplained)}"

@@ -21,6 +21,8 @@ from harness.traffic.sightings import Point
 RECEIVE_ROOM = 128 << 10
 """Bytes of a switch's receive queue that a window may fill: net.core.rmem_default is 208 KiB where
 nobody changed it, and a queue that overflows loses frames that the switch never saw."""
+MOST_AT_ONCE = 8192
+"""Frames of one window over all hosts: an agent that sends does not empty its rings meanwhile."""
 RING_BLOCK = 16 << 10
 """Bytes of one block of a capture ring: the largest frame (9,216 bytes and headers) fits."""
 RING_BLOCKS = 64
@@ -322,6 +324,7 @@ class _Window:
         self._shared = shared_room
         self._used: dict[str, int] = {}
         self._total = 0
+        self._count = 0
 
     def fill(self, phase: Sequence[tuple[Flow, int]]) -> list[tuple[Flow, int]]:
         """Take what fits of every source, its frames in their order; return what is left.
@@ -333,7 +336,7 @@ class _Window:
         full: set[str] = set()
         for place, (flow, count) in enumerate(phase):
             cost = charge(len(flow.template.frame))
-            if self._used and self._shared is not None and self._shared - self._total < cost:
+            if self._is_full(cost):
                 return left + list(phase[place:])
             fits = 0 if flow.source in full else self._fits(flow.source, cost, count)
             if fits:
@@ -342,6 +345,12 @@ class _Window:
                 full.add(flow.source)
                 left.append((flow, count - fits))
         return left
+
+    def _is_full(self, cost: int) -> bool:
+        """Whether no frame of ``cost`` bytes fits any more, whoever sends it."""
+        if self._shared is not None and self._used and self._shared - self._total < cost:
+            return True
+        return self._count >= MOST_AT_ONCE
 
     def _fits(self, source: str, cost: int, wanted: int) -> int:
         """How many frames of ``cost`` bytes each still fit; at least one into an empty window."""
@@ -358,3 +367,4 @@ class _Window:
         self.frames.setdefault(flow.source, []).append((flow, count, data))
         self._used[flow.source] = self._used.get(flow.source, 0) + count * cost
         self._total += count * cost
+        self._count += count

@@ -69,7 +69,8 @@ class Keeper:
         self._clients: list[Client] = []
         self._jobs: deque[Callable[[], None]] = deque()
         self._waiting: list[Client] = []
-        self._ending: list[Client] = []
+        self._farewells: list[tuple[Client, messages.Answer]] = []
+        """Who is told what once nothing of the lab is left."""
         self._lost: set[str] = set()
         listener.setblocking(False)
         watch(listener, self._accept)
@@ -83,6 +84,8 @@ class Keeper:
             # Whoever asked for the lab is to hear what becomes of it.
             self._pump_until(lambda: bool(self._waiting))
             lab = self._build()
+            if lab is None:
+                return status
             while not self._lost or len(self._lost) < len(lab.switches):
                 while self._jobs:
                     self._jobs.popleft()()
@@ -91,21 +94,22 @@ class Keeper:
             status = 1
         except Ended:
             pass
-        except EXPECTED as error:
-            for client in self._waiting:
-                client.gone = None
-                client.send(messages.Failed(str(error)))
         except Exception:  # noqa: BLE001 - it goes to the log, and the lab has to be ended
             _log(traceback.format_exc())
             status = 1
         finally:
-            self._end()
+            self._end(keep_log=status != 0)
         return status
 
-    def _build(self) -> Lab:
-        found = environment(self.target)
-        self._version = found.version
-        lab = Lab(self.spec, fabric(), found.lower, target=self.target).start()
+    def _build(self) -> Lab | None:
+        try:
+            found = environment(self.target)
+            self._version = found.version
+            lab = Lab(self.spec, fabric(), found.lower, target=self.target).start()
+        except EXPECTED as error:
+            failed = messages.Failed(str(error))
+            self._farewells += [(client, failed) for client in self._waiting]
+            return None
         for name in lab.switches:
             lab.node(name).on_end(partial(self._lost.add, name))
         self.lab = lab
@@ -115,22 +119,24 @@ class Keeper:
         self._waiting.clear()
         return lab
 
-    def _end(self) -> None:
+    def _end(self, *, keep_log: bool) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         unwatch(self._listener)
         for client in self._clients:
             client.gone = None
-            if client not in self._ending:
+            if not any(client is other for other, _answer in self._farewells):
                 client.send(messages.Failed(f"the lab {self.name} has ended"))
         if self.lab is not None:
             self.lab.close()
         if fabric.cache_info().currsize:
             fabric().close()
+        if not keep_log:
+            places.log_path(self.name).unlink(missing_ok=True)
         places.socket_path(self.name).unlink(missing_ok=True)
         self._listener.close()
-        for client in self._ending:
-            client.send(done())
+        for client, answer in self._farewells:
+            client.send(answer)
         self._pump_until(lambda: not any(client.unsent for client in self._clients))
         for client in list(self._clients):
             client.close()
@@ -165,7 +171,7 @@ class Keeper:
                 client.gone = _end_now
                 self._waiting.append(client)
             case messages.Down():
-                self._ending.append(client)
+                self._farewells.append((client, done()))
                 _end_now()
             case _:
                 self._jobs.append(partial(self._serve, client, request))
@@ -354,10 +360,7 @@ def main() -> int:
     listener = socket.socket(fileno=int(descriptor))
     spec = msgspec.json.decode(sys.stdin.buffer.read(), type=TopologySpec)
     os.chdir("/")
-    status = Keeper(name, Target.parse(target), spec, listener).run()
-    if status == 0:
-        places.log_path(name).unlink(missing_ok=True)
-    return status
+    return Keeper(name, Target.parse(target), spec, listener).run()
 
 
 if __name__ == "__main__":

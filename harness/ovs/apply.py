@@ -106,9 +106,7 @@ def _complains(row: dict[str, Any] | None) -> bool:
 def _without_peer(bridge: Bridge) -> set[str]:
     """Patch ports whose peer is left out on purpose: sooner or later Open vSwitch says so in their
     ``error``."""
-    return {
-        port.name for port in bridge.ports if isinstance(port, PatchPort) and port.peer_missing
-    }
+    return {port.name for port in bridge.ports if isinstance(port, PatchPort) and port.peer_missing}
 
 
 def _reason(row: dict[str, Any] | None, log: str, name: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from statistics import median_low
 
 from harness.traffic.dissect import field_changes
 from harness.traffic.frames import untagged
@@ -195,7 +194,7 @@ class Sent:
     @property
     def latency(self) -> int | None:
         """The median of :attr:`latencies`, in ns; None when there are none."""
-        return median_low(self.latencies) if self.latencies else None
+        return sorted(self.latencies)[(len(self.latencies) - 1) // 2] if self.latencies else None
 
     @property
     def outage(self) -> int:

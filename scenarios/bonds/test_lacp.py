@@ -39,7 +39,7 @@ def topology(mode: BondMode) -> Topology:
 
 
 @pytest.fixture
-def ends(lab: Lab, bond: Bond) -> list[Bond]:
+def ends(bond: Bond) -> list[Bond]:
     """Both ends of the bond, once they have agreed."""
     found = [bond, bond.of("s2")]
     for end in found:

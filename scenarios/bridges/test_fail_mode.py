@@ -51,7 +51,8 @@ def test_secure_bridge_forwards_what_its_flows_say(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "reach"), [("standalone", "secure", APART), ("secure", "standalone", TOGETHER)]
+    ("before", "after", "reach"),
+    [("standalone", "secure", APART), ("secure", "standalone", TOGETHER)],
 )
 class TestChange:
     @pytest.fixture

@@ -46,7 +46,10 @@ def test_frame_for_another_address_behind_the_same_port_goes_nowhere(lab: Lab) -
         ("load:0->NXM_OF_IN_PORT[],1,2", {"a", "b"}),
         ("load:2->NXM_OF_IN_PORT[],1,2,3", {"a", "c"}),
         ("load:2->NXM_OF_IN_PORT[],in_port", {"b"}),
-        ("push:NXM_OF_IN_PORT[],load:0->NXM_OF_IN_PORT[],1,2,pop:NXM_OF_IN_PORT[],1,3", {"a", "b", "c"}),
+        (
+            "push:NXM_OF_IN_PORT[],load:0->NXM_OF_IN_PORT[],1,2,pop:NXM_OF_IN_PORT[],1,3",
+            {"a", "b", "c"},
+        ),
     ],
 )
 def test_flow_that_sends_back(lab: Lab, actions: str, heard: set[str]) -> None:

@@ -13,7 +13,7 @@ HEADER, TAG = 14, 4
 """Bytes of an Ethernet header, and of a VLAN tag, which the MTU does not count."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def topology() -> Topology:
     topo = Topology("jumbo")
     wire = topo.underlay("wire", mtu=9000)
@@ -40,21 +40,23 @@ def topology() -> Topology:
 )
 @pytest.mark.parametrize("tags", [[], [7]], ids=["untagged", "tagged"])
 def test_frame_leaves_by_ports_that_it_fits(
-    lab: Lab, payload: int, heard: set[str], tags: list[int]
+    module_lab: Lab, payload: int, heard: set[str], tags: list[int]
 ) -> None:
     size = payload + HEADER + TAG * len(tags)
-    sent = lab.probe("jumbo1", size=size, vlan=tags)
+    sent = module_lab.probe("jumbo1", size=size, vlan=tags)
     assert sent.heard_at == heard
     assert sent.seen_on("wire").wire_len == size
     assert [sent.seen_on(host).vlan_ids for host in sorted(heard)] == [tags] * len(heard)
 
 
-def test_mtu_is_reported(lab: Lab) -> None:
-    def mtu(port: str) -> object:
-        return lab.switch("far").db("Interface", ["mtu"], {"name": port})[0]["mtu"]
+def test_mtu_is_reported(module_lab: Lab) -> None:
+    expected = {"jumbo2": 9000, "small2": 1500, "middle2": 4000, "wire": 9000}
 
-    for port, expected in (("jumbo2", 9000), ("small2", 1500), ("middle2", 4000), ("wire", 9000)):
-        eventually(lambda p=port: mtu(p), expected.__eq__, within=10, what=f"MTU of {port}")
+    def reported() -> dict[str, object]:
+        rows = module_lab.switch("far").db("Interface", ["name", "mtu"])
+        return {row["name"]: row["mtu"] for row in rows if row["name"] in expected}
+
+    eventually(reported, lambda mtus: mtus == expected, within=10, what="the ports' MTUs")
 
 
 def test_mtu_can_be_changed_while_frames_flow(lab: Lab) -> None:

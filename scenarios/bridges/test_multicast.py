@@ -11,6 +11,7 @@ from scapy.packet import Packet
 from scapy.utils import checksum
 
 from harness import Lab, Topology
+from harness.polling import eventually
 
 GROUP, GROUP_MAC = "239.1.2.3", "01:00:5e:01:02:03"
 LOCAL_GROUP, LOCAL_GROUP_MAC = "224.0.0.251", "01:00:5e:00:00:fb"
@@ -35,7 +36,7 @@ def stream(lab: Lab, group: str = GROUP, mac: str = GROUP_MAC) -> Packet:
     return Ether(src=lab.mac("sender"), dst=mac) / ip / UDP(sport=5004, dport=5004)
 
 
-def igmp(lab: Lab, host: str, kind: int, to: str, mac: str, group: str) -> frozenset[str]:
+def igmp(lab: Lab, host: str, *, kind: int, to: str, mac: str, group: str) -> frozenset[str]:
     """Have a host send an IGMPv2 message (RFC 2236); say who heard it."""
     message = bytes([kind, 100, 0, 0, *map(int, group.split("."))])
     message = message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
@@ -47,12 +48,12 @@ def igmp(lab: Lab, host: str, kind: int, to: str, mac: str, group: str) -> froze
 
 def join(lab: Lab) -> frozenset[str]:
     """``member`` reports that it is in the group."""
-    return igmp(lab, "member", 0x16, GROUP, GROUP_MAC, GROUP)
+    return igmp(lab, "member", kind=0x16, to=GROUP, mac=GROUP_MAC, group=GROUP)
 
 
 def query(lab: Lab) -> frozenset[str]:
     """``router`` asks who is in which group."""
-    return igmp(lab, "router", 0x11, "224.0.0.1", "01:00:5e:00:00:01", "0.0.0.0")
+    return igmp(lab, "router", kind=0x11, to="224.0.0.1", mac="01:00:5e:00:00:01", group="0.0.0.0")
 
 
 @pytest.mark.parametrize("topology", [OFF], ids=["off"])
@@ -80,8 +81,13 @@ def test_snooping_forwards_to_members_and_routers(lab: Lab) -> None:
 def test_group_without_members_goes_to_routers_only(lab: Lab) -> None:
     assert lab.send("sender", stream(lab)).heard_at == set()
     query(lab)
-    lab.switch("sw").unixctl("revalidator/wait")
-    assert lab.send("sender", stream(lab)).heard_at == {"router"}
+    # The flow that drops them is in the datapath already: it is brought up to date in a moment.
+    eventually(
+        lambda: lab.send("sender", stream(lab)).heard_at,
+        lambda heard: heard == {"router"},
+        within=10,
+        what="the group's frames arrive at the router alone",
+    )
 
 
 @pytest.mark.parametrize("topology", [STRICT], ids=["strict"])

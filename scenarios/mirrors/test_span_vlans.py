@@ -10,14 +10,14 @@ import pytest
 
 from harness import Lab, Topology
 
-FRAMES: dict[str, tuple[str, int | None, str | None]] = {
-    "in 10": ("a10", None, "b10"),
-    "to 10": ("trunk", 10, "a10"),
-    "from 10": ("a10", None, "trunk"),
-    "in 20": ("a20", None, "trunk"),
-    "in 0": ("trunk", None, None),
+FRAMES: dict[str, tuple[str, list[int], str | None]] = {
+    "in 10": ("a10", [], "b10"),
+    "to 10": ("trunk", [10], "a10"),
+    "from 10": ("a10", [], "trunk"),
+    "in 20": ("a20", [], "trunk"),
+    "in 0": ("trunk", [], None),
 }
-"""From where, with which tag, and to whom (None: to everybody)."""
+"""From where, with which tags, and to whom (None: to everybody)."""
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def copies(lab: Lab) -> dict[str, list[int]]:
     for vlan in (10, 20):
         lab.probe("trunk", vlan=vlan)
     found = {}
-    for what, (source, vlan, to) in FRAMES.items():
-        sent = lab.probe(source, to=to, vlan=() if vlan is None else vlan)
+    for what, (source, tags, to) in FRAMES.items():
+        sent = lab.probe(source, to=to, vlan=tags)
         assert sent.heard_at - {"tap"} == ({to} if to else set())
         if "tap" in sent.heard_at:
             found[what] = sent.seen_on("tap").vlan_ids
@@ -70,6 +70,7 @@ def copies(lab: Lab) -> dict[str, list[int]]:
 def test_only_selected_vlans_are_copied(lab: Lab, copied: dict[str, list[int]]) -> None:
     # The mirror of the fixture selects every port, if it is not overridden below.
     lab.switch("s1").vsctl("set", "Mirror", "m0", "select-all=true")
+    lab.switch("s1").settle()
     assert copies(lab) == copied
 
 

@@ -13,7 +13,9 @@ from scapy.packet import Packet
 
 from harness import Lab
 
-TCP_FRAME = Ether(dst="02:00:00:00:00:99") / IP(src="10.1.2.3", dst="10.9.0.1", ttl=7) / TCP(dport=80)
+TCP_FRAME = (
+    Ether(dst="02:00:00:00:00:99") / IP(src="10.1.2.3", dst="10.9.0.1", ttl=7) / TCP(dport=80)
+)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,11 @@ MATCHES: list[tuple[str, Packet, list[Packet]]] = [
     ("icmp,icmp_type=8", Ether() / IP() / ICMP(type=8), [Ether() / IP() / ICMP(type=0), TCP_FRAME]),
     ("tcp,tp_dst=80", TCP_FRAME, [Ether() / IP() / UDP(dport=80), Ether() / IP() / TCP(dport=81)]),
     ("tcp,tcp_flags=+syn-ack", Ether() / IP() / TCP(flags="S"), [Ether() / IP() / TCP(flags="SA")]),
-    ("udp,tp_src=0x1000/0xf000", Ether() / IP() / UDP(sport=0x1FFF), [Ether() / IP() / UDP(sport=0x2000)]),
+    (
+        "udp,tp_src=0x1000/0xf000",
+        Ether() / IP() / UDP(sport=0x1FFF),
+        [Ether() / IP() / UDP(sport=0x2000)],
+    ),
     (
         "ipv6,ipv6_dst=2001:db8::/32",
         Ether() / IPv6(dst="2001:db8::1"),

@@ -74,7 +74,8 @@ def test_flags_of_a_port(lab: Lab, flag: str, heard: dict[str, str]) -> None:
 @pytest.mark.parametrize("flows", ["actions=output(port=b,max_len=100),c"])
 @pytest.mark.parametrize("size", [60, 100, 101, 1514])
 def test_truncation_is_for_one_output_only(lab: Lab, size: int) -> None:
-    lab.expect(*(["changed"] if size > 100 else []))
+    if size > 100:
+        lab.expect("changed")
     frame = lab.probe("a", to="b").frame()[:14] + bytes(size - 14)
     sent = lab.send("a", frame)
     assert sent.heard_at == {"b", "c"}

@@ -27,13 +27,22 @@ RESUBMIT = [
     ("in_port=a,actions=resubmit(b,1)\ntable=1,in_port=b,actions=a,in_port", "a"),
     ("in_port=a,actions=resubmit:b\nin_port=b,actions=c", "c"),
     # Backwards, as goto_table can not.
-    ("actions=resubmit(,1)\ntable=1,actions=resubmit(c,0)\npriority=40000,in_port=c,actions=d", "d"),
+    (
+        "actions=resubmit(,1)\ntable=1,actions=resubmit(c,0)\npriority=40000,in_port=c,actions=d",
+        "d",
+    ),
     # "Halts execution of further actions", in outer levels too.
     ("actions=resubmit(,1),d\ntable=1,actions=b,exit,c", "b"),
 ]
 CARRY = [
-    ("actions=load:5->reg0,resubmit(,1)\ntable=1,reg0=5,actions=b\ntable=1,priority=0,actions=c", "b"),
-    ("actions=load:4->reg0,resubmit(,1)\ntable=1,reg0=5,actions=b\ntable=1,priority=0,actions=c", "c"),
+    (
+        "actions=load:5->reg0,resubmit(,1)\ntable=1,reg0=5,actions=b\ntable=1,priority=0,actions=c",
+        "b",
+    ),
+    (
+        "actions=load:4->reg0,resubmit(,1)\ntable=1,reg0=5,actions=b\ntable=1,priority=0,actions=c",
+        "c",
+    ),
     ("actions=resubmit(,1)\ntable=1,reg0=0,actions=b", "b"),
     ("actions=set_field:0x50000/0xf0000->reg1,goto_table:1\ntable=1,reg1=0x50000,actions=b", "b"),
     (
@@ -53,9 +62,15 @@ CARRY = [
         "b",
     ),
     # Changes made in a table that was resubmitted to are kept …
-    ("actions=resubmit(,1),resubmit(,2)\ntable=1,actions=load:5->reg0\ntable=2,reg0=5,actions=b", "b"),
+    (
+        "actions=resubmit(,1),resubmit(,2)\ntable=1,actions=load:5->reg0\ntable=2,reg0=5,actions=b",
+        "b",
+    ),
     # … but not those of a clone.
-    ("actions=clone(load:5->reg0,c),goto_table:2\ntable=2,reg0=5,actions=d\ntable=2,reg0=0,actions=b", "bc"),
+    (
+        "actions=clone(load:5->reg0,c),goto_table:2\ntable=2,reg0=5,actions=d\ntable=2,reg0=0,actions=b",
+        "bc",
+    ),
     ("actions=load:0->reg0,output:reg0,b", "b"),
 ]
 ACTION_SETS = [
@@ -70,7 +85,11 @@ ACTION_SETS = [
         "d",
     ),
     # "Actions in the action set are still executed."
-    ("actions=write_actions(output:b),goto_table:1\ntable=1,actions=c,exit,d", "bc"),
+    pytest.param(
+        "actions=write_actions(output:b),goto_table:1\ntable=1,actions=c,exit,d",
+        "bc",
+        marks=pytest.mark.xfail(reason="docs/findings/exit-drops-the-action-set.md", strict=True),
+    ),
 ]
 
 
@@ -80,11 +99,11 @@ def test_pipeline(lab: Lab, heard: str) -> None:
     assert sent.heard_at == set(heard)
 
 
-@pytest.mark.parametrize("flows", ["actions=load:PORT->reg0[0..15],output:reg0[0..15]"])
 @pytest.mark.parametrize("to", "bcd")
-def test_output_to_the_port_in_a_register(lab: Lab, to: str, flows: str) -> None:
+def test_output_to_the_port_in_a_register(lab: Lab, to: str) -> None:
     switch = lab.switch("s1")
-    switch.ofctl("add-flow", "br0", flows.replace("PORT", str(switch.ofport(to))))
+    flow = f"actions=load:{switch.ofport(to)}->reg0[0..15],output:reg0[0..15]"
+    switch.ofctl("add-flow", "br0", flow)
     assert lab.probe("a").heard_at == {to}
 
 
@@ -117,13 +136,16 @@ def test_an_endless_loop_ends(lab: Lab) -> None:
     assert lab.probe("c").heard_at == {"d"}
 
 
-@pytest.mark.parametrize("flows", ["actions=resubmit(,1)\ntable=1,ip,actions=b"])
+CHANGE = """
+udp,actions=mod_nw_dst:10.0.0.9,resubmit(,1)
+table=1,priority=1,ip,actions=b
+table=1,priority=2,ip,nw_dst=10.0.0.9,actions=c
+"""
+
+
+@pytest.mark.parametrize("flows", [CHANGE])
 def test_the_next_table_sees_what_the_first_one_changed(lab: Lab) -> None:
     lab.expect("changed")
-    lab.switch("s1").ofctl(
-        *("add-flows", "br0", "-"),
-        stdin="udp,actions=mod_nw_dst:10.0.0.9,resubmit(,1)\ntable=1,priority=65535,ip,nw_dst=10.0.0.9,actions=c\n",
-    )
     head = Ether(src=lab.mac("a"), dst=lab.mac("b")) / IP(src="10.0.0.1", dst="10.0.0.2")
     sent = lab.send("a", head / UDP(sport=1, dport=2))
     assert sent.heard_at == {"c"}

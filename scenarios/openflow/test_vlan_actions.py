@@ -97,6 +97,8 @@ def with_openflow10(module_lab: Lab) -> Lab:
     ],
 )
 def test_tags(with_openflow10: Lab, number: int, came: str, goes: str) -> None:
+    # Whatever came before: see the test of a second tag below.
+    with_openflow10.switch("s1").settle()
     sent = with_openflow10.probe("a", mac=mac(number), vlan=tags(came))
     assert sent.heard_at == {"b"}
     assert list(sent.seen_on("b").tags) == tags(goes)
@@ -128,3 +130,18 @@ def test_actions_are_carried_out_in_order(module_lab: Lab, in_order: str) -> Non
     sent = module_lab.probe("a", mac=in_order, vlan=20)
     assert sent.heard_at == {"b", "c"}
     assert (sent.seen_on("b").vlan_ids, sent.seen_on("c").vlan_ids) == ([20], [10])
+
+
+def test_a_second_tag_is_stripped_whatever_came_before(
+    request: pytest.FixtureRequest, with_openflow10: Lab
+) -> None:
+    if with_openflow10.target.datapath == "netdev":
+        reason = "docs/findings/second-tag-survives-two-pops.md"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+    number = len(CASES) + [actions for _, actions, _ in OPENFLOW10].index("strip_vlan,strip_vlan")
+    with_openflow10.switch("s1").settle()
+    seen = [
+        with_openflow10.probe("a", mac=mac(number), vlan=tags(came)).seen_on("b").vlan_ids
+        for came in ("-", "20", "20 30")
+    ]
+    assert seen == [[], [], []]

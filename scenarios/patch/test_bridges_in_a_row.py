@@ -4,6 +4,8 @@ Source: ovs-vswitchd.conf.db(5), table Interface, "Patch Options"; Open vSwitch 
 "Configuration": "How do I connect two bridges?"
 """
 
+from itertools import pairwise
+
 import pytest
 
 from harness import Lab, Topology
@@ -20,7 +22,7 @@ def row(length: int, **columns: int | list[int] | str) -> Topology:
         bridge.host(f"red{n}", tag=10)
         bridge.host(f"blue{n}", tag=20)
         bridge.host(f"pc{n}", trunks=[0])
-    for left, right in zip(bridges, bridges[1:], strict=False):
+    for left, right in pairwise(bridges):
         left.patch(right, **columns)  # type: ignore[arg-type]
     return topo
 

@@ -10,7 +10,6 @@ import pytest
 from harness import Lab, Topology
 from harness.traffic import Reach
 
-
 FLOWS = """
 in_port=left,actions=mod_vlan_vid:7,output:p0
 in_port=p1,dl_vlan=7,actions=strip_vlan,output:right
@@ -30,11 +29,11 @@ def topology() -> Topology:
 
 @pytest.fixture(autouse=True)
 def _patched(lab: Lab) -> None:
-    ends = [
-        ["add-port", "br0", name, "--", "set", "Interface", name, "type=patch", f"options:peer={peer}"]
-        for name, peer in (("p0", "p1"), ("p1", "p0"))
-    ]
-    lab.switch("sw").vsctl(*ends[0], "--", *ends[1])
+    lab.switch("sw").vsctl(
+        *("add-port", "br0", "p0", "--", "set", "Interface", "p0", "type=patch", "options:peer=p1"),
+        *("--", "add-port", "br0", "p1"),
+        *("--", "set", "Interface", "p1", "type=patch", "options:peer=p0"),
+    )
     lab.switch("sw").ofctl("add-flows", "br0", "-", stdin=FLOWS)
 
 

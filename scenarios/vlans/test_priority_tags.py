@@ -6,10 +6,12 @@ Whether such frames leave by a port is the port's setting: not by default, which
 well". A frame that had no header in the first place does not get one.
 """
 
+from typing import NamedTuple
+
 import pytest
 
 from harness import Lab, Topology
-from harness.traffic import Tag
+from harness.traffic import Sent, Tag
 
 Tags = tuple[Tag, ...]
 
@@ -39,50 +41,51 @@ def topology(request: pytest.FixtureRequest) -> Topology:
     return topo
 
 
+class Leaves(NamedTuple):
+    """The tags that a frame leaves with by the port of each setting."""
+
+    never: Tags
+    if_nonzero: Tags
+    always: Tags
+
+
+def assert_leaves(sent: Sent, leaves: Leaves) -> None:
+    assert sent.seen_on("no-setting").tags == leaves.never
+    assert sent.seen_on("never").tags == leaves.never
+    assert sent.seen_on("if-nonzero").tags == leaves.if_nonzero
+    assert sent.seen_on("always").tags == leaves.always
+
+
 @pytest.mark.parametrize("topology", ["access", "native-untagged", "dot1q-tunnel"], indirect=True)
 @pytest.mark.parametrize(
-    ("source", "frame", "other", "never", "if_nonzero", "always"),
+    ("source", "frame", "other", "leaves"),
     [
-        ("access", NONE, TEN, NONE, NONE, NONE),
-        ("access", ZERO5, TEN5, NONE, ZERO5, ZERO5),
-        ("trunk", TEN5, NONE, NONE, ZERO5, ZERO5),
-        pytest.param(*("access", ZERO, TEN, NONE, NONE, ZERO), marks=WRONG),
-        pytest.param(*("trunk", TEN, NONE, NONE, NONE, ZERO), marks=WRONG),
+        ("access", NONE, TEN, Leaves(NONE, NONE, NONE)),
+        ("access", ZERO5, TEN5, Leaves(NONE, ZERO5, ZERO5)),
+        ("trunk", TEN5, NONE, Leaves(NONE, ZERO5, ZERO5)),
+        pytest.param("access", ZERO, TEN, Leaves(NONE, NONE, ZERO), marks=WRONG),
+        pytest.param("trunk", TEN, NONE, Leaves(NONE, NONE, ZERO), marks=WRONG),
     ],
 )
 def test_port_of_one_vlan(
-    module_lab: Lab,
-    source: str,
-    frame: Tags,
-    other: Tags,
-    never: Tags,
-    if_nonzero: Tags,
-    always: Tags,
+    module_lab: Lab, source: str, frame: Tags, other: Tags, leaves: Leaves
 ) -> None:
     sent = module_lab.probe(source, vlan=frame)
     assert sent.heard_at == {"trunk", "access", *SETTINGS} - {source}
     assert sent.seen_on("access" if source == "trunk" else "trunk").tags == other
-    assert sent.seen_on("no-setting").tags == never
-    assert sent.seen_on("never").tags == never
-    assert sent.seen_on("if-nonzero").tags == if_nonzero
-    assert sent.seen_on("always").tags == always
+    assert_leaves(sent, leaves)
 
 
 @pytest.mark.parametrize("topology", ["trunk"], indirect=True)
 @pytest.mark.parametrize(
-    ("frame", "never", "if_nonzero", "always"),
+    ("frame", "leaves"),
     [
-        (NONE, NONE, NONE, NONE),
-        (ZERO, NONE, NONE, ZERO),
-        pytest.param(*(ZERO5, NONE, ZERO5, ZERO5), marks=WRONG),
+        (NONE, Leaves(NONE, NONE, NONE)),
+        (ZERO, Leaves(NONE, NONE, ZERO)),
+        pytest.param(ZERO5, Leaves(NONE, ZERO5, ZERO5), marks=WRONG),
     ],
 )
-def test_trunk_port(
-    module_lab: Lab, frame: Tags, never: Tags, if_nonzero: Tags, always: Tags
-) -> None:
+def test_trunk_port(module_lab: Lab, frame: Tags, leaves: Leaves) -> None:
     sent = module_lab.probe("trunk", vlan=frame)
     assert sent.heard_at == set(SETTINGS)
-    assert sent.seen_on("no-setting").tags == never
-    assert sent.seen_on("never").tags == never
-    assert sent.seen_on("if-nonzero").tags == if_nonzero
-    assert sent.seen_on("always").tags == always
+    assert_leaves(sent, leaves)
