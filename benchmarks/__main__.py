@@ -54,6 +54,10 @@ def main() -> int:
         measure: Callable[[Say], Section] = import_module(f"benchmarks.{name}").measure
         try:
             sections.append(measure(say))
+        except KeyboardInterrupt:
+            failed += 1
+            print(f"benchmarks: interrupted while {name} was measured", file=sys.stderr)
+            break
         except RunFailedError as error:
             failed += 1
             print(f"benchmarks: {name}: {error}", file=sys.stderr)

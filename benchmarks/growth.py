@@ -31,21 +31,21 @@ def _grow(what: str, sizes: tuple[int, ...], say: Say) -> list[Row]:
         rounds = ROUNDS if switches * hosts < FEW and switches < 16 else 1
         runs = []
         for number in range(1, rounds + 1):
-            say(f"{size} {what}, round {number} of {rounds}")
+            say(f"{what}: {size}, round {number} of {rounds}")
             runs.append(processes.harness(DEFAULT_TARGET, switches, hosts, pairs=size > 1))
         first = Figure.of([run.first for run in runs])
         firsts.append(first.median)
         words = f"{1000 * first.median / size:.1f} ms each"
-        rows.append(Row(f"{size} {what}: first frame", first, words=words))
+        rows.append(Row(f"{what}: {size}, first frame", first, words=words))
         pairs = size * (size - 1)
         if pairs:
             took = Figure.of([run.pairs for run in runs if run.pairs is not None])
             each.append((pairs, took.median))
             words = f"{1000 * took.median / pairs:.3f} ms a pair"
-            rows.append(Row(f"{size} {what}: {pairs} pairs", took, words=words))
+            rows.append(Row(f"{what}: {size}, {pairs} pairs", took, words=words))
     name = what.split(maxsplit=1)[0]
     return [
         *rows,
-        Row(f"{what}: first frame", None, words=growth(name, sizes, firsts)),
-        Row(f"{what}: pairs", None, words=growth("pairs", *zip(*each, strict=True))),
+        Row(f"{what}: how the first frame grows", None, words=growth(name, sizes, firsts)),
+        Row(f"{what}: how pairs grow", None, words=growth("pairs", *zip(*each, strict=True))),
     ]

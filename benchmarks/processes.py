@@ -23,6 +23,10 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTEC
 """Modules are compiled once, on both sides: those of a Debian package are when it is installed."""
 
 
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command line: the process ends when this one does, however that ends (setpriv(1))."""
+
+
 class RunFailedError(RuntimeError):
     """A process did not end well; the message says what it printed."""
 
@@ -40,11 +44,11 @@ class Run:
 
 
 def boxed(argv: Sequence[str]) -> list[str]:
-    """A command line that runs ``argv`` in namespaces of its own, which end with it, and it with
-    us (unshare(1), setpriv(1))."""
+    """A command line that runs ``argv`` in namespaces of its own, which end with it
+    (unshare(1))."""
     who = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     apart = ["unshare", *who, "--net", "--mount", "--pid", "--ipc", "--uts"]
-    return ["setpriv", "--pdeathsig", "KILL", *apart, "--fork", "--kill-child", "--", *argv]
+    return [*apart, "--fork", "--kill-child", "--", *argv]
 
 
 def outcome(argv: Sequence[str]) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def outcome(argv: Sequence[str]) -> dict[str, Any]:
     :class:`RunFailedError`."""
     try:
         done = subprocess.run(
-            argv,
+            [*ENDS_WITH_US, *argv],
             capture_output=True,
             text=True,
             check=False,

@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from benchmarks.figures import Figure, Row, Say, Section
+from benchmarks.processes import ENDS_WITH_US, ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 PYTEST = (sys.executable, "-m", "pytest", "scenarios", "-q", "-p", "no:cacheprovider")
@@ -28,15 +29,15 @@ def measure(say: Say) -> Section:
         junit = Path(directory, "junit.xml")
         began = time.monotonic()
         done = subprocess.run(
-            [*PYTEST, f"--artifacts={directory}", f"--junitxml={junit}"],
+            [*ENDS_WITH_US, *PYTEST, f"--artifacts={directory}", f"--junitxml={junit}"],
             cwd=ROOT,
-            capture_output=True,
-            text=True,
+            stdout=sys.stderr,
+            env=ENVIRONMENT,
             check=False,
         )
         wall = time.monotonic() - began
         if not junit.exists():
-            words = f"pytest failed: {(done.stderr or done.stdout).strip()[-300:]}"
+            words = f"pytest ended with exit status {done.returncode}"
             section.rows.append(Row("mean time of a scenario", None, words=words))
             return section
         section.rows += _rows(ElementTree.parse(junit).getroot(), wall)

@@ -9,7 +9,6 @@ import signal
 import sys
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,9 +226,10 @@ def _keep(config: pytest.Config, lab: Lab) -> None:
     # At this time only standard input is still pytest's.
     capture.suspend_global_capture(in_=True)
     try:
-        print(f"\nThe lab of {lab.spec.name} is still up. Enter its switches and hosts with:")
+        print(f"\nThe lab of {lab.spec.name} is still up. Enter its switches with:")
         for name in lab.switches:
             print(f"  {_shell(lab, name)}")
+        print("and its hosts with:")
         for endpoint in lab.engine.plan.endpoints.values():
             if endpoint.is_host:
                 print(f"  {_shell(lab, endpoint.switch, endpoint.space)}")
@@ -249,18 +249,22 @@ def _shell(lab: Lab, switch: str, host: str | None = None) -> str:
 
 
 def _wait_for_user() -> None:
-    """Return when Enter is pressed; where nobody can press it, end the run at SIGINT or SIGTERM."""
-    if sys.stdin.isatty():
-        with suppress(EOFError):
-            input("Press Enter to end it. ")
-        return
-    print(f"SIGINT or SIGTERM to process {os.getpid()} ends it, and the run.", flush=True)
-    signals = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    """Return when Enter is pressed. SIGINT and SIGTERM end the run cleanly, which is the only way
+    where standard input has ended."""
+    before = {number: signal.signal(number, _end_run) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        number = signal.sigwait(signals)
+        print("Press Enter to end it.", flush=True)
+        if sys.stdin is not None and (sys.stdin.readline() or sys.stdin.isatty()):
+            return
+        print(f"Nobody can: SIGINT or SIGTERM to process {os.getpid()} ends the run.", flush=True)
+        while True:
+            signal.pause()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_run(number: int, _frame: object) -> None:
     pytest.exit(f"--keep-lab: ended by {signal.Signals(number).name}", returncode=128 + number)
 
 

@@ -163,6 +163,15 @@ class Doomed:
                 return
         pytest.fail(f"it ended before it said {wanted!r}: {self.ended()}")
 
+    def has_a_lab(self) -> bool:
+        """Whether something runs in a host by now: the ``sleep`` of the scenario."""
+        self.look()
+        names = []
+        for pid, _started in self.made:
+            with suppress(OSError):
+                names.append(Path(f"/proc/{pid}/comm").read_text().strip())
+        return "sleep" in names
+
     def ended(self) -> str:
         """Wait for its end; what it printed to its standard error."""
         _out, said = self.process.communicate(timeout=30)
@@ -205,11 +214,13 @@ def doom(scratch: Path, ready: Environment) -> Iterator[Callable[..., Doomed]]:
         how: str = "wait",
         *,
         user: User | None = None,
-        until: str = "begins",
+        until: str | None = "begins",
+        argv: Sequence[str] = (),
     ) -> Doomed:
-        paths = [str(path) for path in ready.lower] if user is None else [str(user.image)]
-        argv = [sys.executable if user is None else user.interpreter, "-c", SCRIPT]
-        argv += [how, str(ready.target), *paths]
+        if not argv:
+            paths = [str(path) for path in ready.lower] if user is None else [str(user.image)]
+            argv = [sys.executable if user is None else user.interpreter, "-c", SCRIPT]
+            argv = [*argv, how, str(ready.target), *paths]
         before, mounted, linked = descendants(os.getpid()), mounts(), links()
         process = subprocess.Popen(
             argv if user is None else as_nobody_with_tun(argv),
@@ -223,7 +234,8 @@ def doom(scratch: Path, ready: Environment) -> Iterator[Callable[..., Doomed]]:
             start_new_session=True,
         )
         begun.append(Doomed(process, scratch, before, mounted, linked))
-        begun[-1].says(until)
+        if until is not None:
+            begun[-1].says(until)
         return begun[-1]
 
     yield begin
@@ -301,6 +313,44 @@ def test_ctrl_c(doom: Callable[..., Doomed], until: str) -> None:
     assert said.rstrip().endswith("KeyboardInterrupt")
     # One traceback, of the process itself: nobody else has anything to say.
     assert said.count("Traceback") == 1, said
+    one.assert_nothing_is_left()
+
+
+SCENARIO = """
+import pytest
+from harness import Topology
+
+@pytest.fixture
+def topology():
+    topo = Topology("doomed")
+    bridge = topo.switch("s1").bridge("br0")
+    bridge.host("a")
+    bridge.host("b")
+    return topo
+
+@pytest.mark.parametrize("number", range(2))
+def test_it(lab, number):
+    with lab.traffic(rate=1000):
+        lab.host("a").run("sleep 600", timeout=700)
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-n2"]], ids=["alone", "side by side"])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_the_end_of_pytest(
+    doom: Callable[..., Doomed], scratch: Path, options: list[str], end: signal.Signals
+) -> None:
+    """With xdist the processes that have labs are not the one that was started."""
+    (scratch / "test_it.py").write_text(SCENARIO)
+    quiet = ["-p", "no:cacheprovider", "-q", *options]
+    one = doom(argv=[sys.executable, "-B", "-m", "pytest", *quiet], until=None)
+    eventually(one.has_a_lab, within=60, what="a lab is up")
+    os.killpg(one.process.pid, end)
+    one.ended()
+    if end == signal.SIGINT:
+        assert one.process.returncode == pytest.ExitCode.INTERRUPTED
+        assert not (scratch / "reports").exists()
+    (scratch / "test_it.py").unlink()
     one.assert_nothing_is_left()
 
 

@@ -71,7 +71,7 @@ def entrances(process: subprocess.Popen[str], last: str) -> list[list[str]]:
 def test_without_a_terminal_it_waits_for_a_signal(ready: Environment, tmp_path: Path) -> None:
     del ready
     with kept(tmp_path, subprocess.DEVNULL) as process:
-        switch, host = entrances(process, "SIGINT or SIGTERM")
+        switch, host = entrances(process, "Nobody can: SIGINT or SIGTERM")
         for argv, interface in ((switch, "h1"), (host, "10.0.0.1/24")):
             done = subprocess.run(
                 argv,

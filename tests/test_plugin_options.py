@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +51,13 @@ Pytest = Callable[..., Run]
 def run(tmp_path: Path) -> Pytest:
     """Runs pytest on one file of tests in an empty directory."""
 
-    def run(text: str, *options: str, stdin: str = "") -> Run:
+    def run(text: str, *options: str) -> Run:
         (tmp_path / "test_x.py").write_text(text)
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options],
             cwd=tmp_path,
             env={**os.environ, "COLUMNS": "200"},
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -299,7 +301,8 @@ def test_a_name_cannot_lead_out_of_the_artifacts(run: Pytest, tmp_path: Path) ->
     ("body", "said"),
     [
         (
-            "lab.node('s1').run(['kill', '-9', str(lab.switch('s1').pid())])",
+            "node, pid = lab.node('s1'), lab.switch('s1').pid(); "
+            "node.run(['sh', '-c', f'kill -9 {pid}; while test -e /proc/{pid}; do :; done'])",
             r"s1: ovs-vswitchd \(pid \d+\) has died",
         ),
         (
@@ -330,11 +333,78 @@ def test_a_passing_scenario_leaves_nothing(run: Pytest, tmp_path: Path) -> None:
     assert not (tmp_path / "reports").exists()
 
 
-@pytest.mark.usefixtures("ready")
-def test_keep_lab_waits_and_says_how_to_look_around(run: Pytest) -> None:
-    done = run(FAILS, "-k", "there", "--keep-lab", stdin="\n")
-    assert done.outcomes["failed"] == 1
-    assert "The lab of small is still up. Enter its switches with:" in done.out
-    assert re.search(r"^  nsenter .*", done.out, re.MULTILINE)
-    assert "Press Enter to end it." in done.out
-    assert "INTERNALERROR" not in done.out
+class Kept:
+    """A run of pytest that keeps its lab up."""
+
+    def __init__(self, directory: Path, stdin: int) -> None:
+        (directory / "test_x.py").write_text(FAILS)
+        options = ["-p", "no:cacheprovider", "-k", "there", "--keep-lab"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *options],
+            cwd=directory,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = ""
+
+    def until(self, last: str) -> str:
+        """What it has printed, once it has printed ``last``."""
+        assert self.process.stdout is not None
+        while last not in self.said:
+            more = self.process.stdout.read(1)
+            assert more, f"it ended before it said {last!r}:\n{self.said}"
+            self.said += more
+        return self.said
+
+    def end(self) -> str:
+        """What it prints until it ends."""
+        return self.process.communicate(timeout=60)[0]
+
+
+@pytest.fixture
+def keep(tmp_path: Path, ready: object) -> Iterator[Callable[[int], Kept]]:
+    del ready
+    with ExitStack() as later:
+
+        def keep(stdin: int) -> Kept:
+            kept = Kept(tmp_path, stdin)
+            later.callback(kept.process.communicate)
+            later.callback(kept.process.kill)
+            return kept
+
+        yield keep
+
+
+def test_keep_lab_says_how_to_enter_and_enter_ends_it(keep: Callable[[int], Kept]) -> None:
+    ours, terminal = os.openpty()
+    try:
+        kept = keep(terminal)
+        said = kept.until("Press Enter to end it.")
+        assert "The lab of small is still up. Enter its switches and hosts with:" in said
+        shells = re.findall(r"^  (nsenter .*|unshare .*)$", said, re.MULTILINE)
+        # One switch and two hosts.
+        assert len(shells) == 3
+        inside = subprocess.run(
+            shlex.split(shells[0]), input="hostname\n", stdout=subprocess.PIPE, text=True
+        )
+        assert "s1" in inside.stdout
+        os.write(ours, b"\n")
+        assert "1 failed" in kept.end()
+        assert kept.process.returncode == 1
+    finally:
+        os.close(ours)
+        os.close(terminal)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_keep_lab_without_a_terminal_waits_for_a_signal(
+    keep: Callable[[int], Kept], end: signal.Signals
+) -> None:
+    kept = keep(subprocess.DEVNULL)
+    kept.until("ends it, and the run.")
+    assert kept.process.poll() is None
+    kept.process.send_signal(end)
+    assert f"--keep-lab: ended by {end.name}" in kept.end()
+    assert kept.process.returncode == 128 + end

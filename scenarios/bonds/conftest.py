@@ -82,8 +82,6 @@ class Bond:
 
     def _wait(self, look: Callable[[], T], wanted: T, what: str) -> None:
         eventually(look, lambda found: found == wanted, within=20, what=f"{what} of {self.name}")
-        for switch in self.lab.switches.values():
-            switch.settle()
 
     def taught_upstream(self) -> list[tuple[str, str]]:
         """Where the bond's learning packets were heard, and for which address. They are all that

@@ -36,7 +36,6 @@ def lab(lab: Lab) -> Lab:
     # "Learning should be disabled on the VLAN containing mirrored traffic": the analyzer's switch
     # would learn the mirrored hosts' addresses in it.
     lab.switch("far").vsctl("set", "Bridge", "br0", "flood-vlans=15")
-    lab.switch("far").settle()
     lab.announce()
     return lab
 
@@ -73,7 +72,6 @@ def test_copies_leave_in_the_output_vlan(
 
 def test_every_vlan_into_one(lab: Lab) -> None:
     lab.switch("near").vsctl("clear", "Mirror", "m0", "select-vlan")
-    lab.switch("near").settle()
     assert crossings(lab, "other", "far-other") == {
         "far-other": [[]],
         "wire": [[15], [20]],
@@ -83,7 +81,6 @@ def test_every_vlan_into_one(lab: Lab) -> None:
 
 def test_what_arrives_in_the_output_vlan_is_not_copied(lab: Lab) -> None:
     lab.switch("near").vsctl("clear", "Mirror", "m0", "select-vlan")
-    lab.switch("near").settle()
     sent = lab.probe("trunk", vlan=15)
     assert sent.heard_at == {"analyzer"}
     assert sent.seen_on("wire").vlan_ids == [15]
@@ -98,7 +95,6 @@ def test_what_confuses_switches_is_not_copied(lab: Lab) -> None:
 
 def test_several_output_vlan_ports_on_one_switch(lab: Lab) -> None:
     lab.switch("near").vsctl("set", "Port", "other", "tag=15")
-    lab.switch("near").settle()
     sent = lab.probe("a", to="b")
     assert sent.heard_at == {"b", "other", "analyzer", "trunk"}
     assert sent.seen_on("wire").vlan_ids == [15]

@@ -81,7 +81,6 @@ def test_several_mirrors_copy_to_a_port_once(lab: Lab) -> None:
         *("--", "--id=@m", "create", "Mirror", "name=m1", "select-dst-port=@b", "output-port=@t"),
         *("--", "add", "Bridge", "br0", "mirrors", "@m"),
     )
-    lab.switch("s1").settle()
     lab.announce()
     batch = lab.send_all(
         (source, Ether(src=lab.mac(source), dst=lab.mac(to))) for source, to in ("ab", "ac", "cb")
@@ -98,7 +97,6 @@ def test_two_mirrors_copy_to_two_ports(lab: Lab) -> None:
         *("--", "--id=@m", "create", "Mirror", "name=m1", "select-dst-port=@b", "output-port=@c"),
         *("--", "add", "Bridge", "br0", "mirrors", "@m"),
     )
-    lab.switch("s1").settle()
     lab.announce("a", "b")
     assert lab.probe("a", to="b").heard_at == {"b", "c", TAP}
     assert lab.probe("b", to="a").heard_at == {"a"}
@@ -106,7 +104,6 @@ def test_two_mirrors_copy_to_two_ports(lab: Lab) -> None:
 
 def test_without_mirrors_the_port_is_an_ordinary_one_again(lab: Lab) -> None:
     lab.switch("s1").vsctl("clear", "Bridge", "br0", "mirrors")
-    lab.switch("s1").settle()
     lab.announce()
     assert lab.probe("a", to="b").heard_at == {"b"}
     assert lab.probe("a", to=TAP).heard_at == {TAP}

@@ -61,7 +61,6 @@ def set_meter(lab: Lab, meter: str, flow: str) -> None:
     switch = lab.switch("s1")
     switch.ofctl(*OF13, "add-meter", "br0", f"meter=1,{meter}")
     switch.ofctl(*OF13, "mod-flows", "br0", flow)
-    switch.settle()
 
 
 def passed(sent: Sent) -> int:

@@ -98,7 +98,7 @@ def with_openflow10(module_lab: Lab) -> Lab:
 )
 def test_tags(with_openflow10: Lab, number: int, came: str, goes: str) -> None:
     # Whatever came before: see the test of a second tag below.
-    with_openflow10.switch("s1").settle()
+    with_openflow10.switch("s1").unixctl("revalidator/purge")
     sent = with_openflow10.probe("a", mac=mac(number), vlan=tags(came))
     assert sent.heard_at == {"b"}
     assert list(sent.seen_on("b").tags) == tags(goes)
@@ -139,7 +139,7 @@ def test_a_second_tag_is_stripped_whatever_came_before(
         reason = "docs/findings/second-tag-survives-two-pops.md"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     number = len(CASES) + [actions for _, actions, _ in OPENFLOW10].index("strip_vlan,strip_vlan")
-    with_openflow10.switch("s1").settle()
+    with_openflow10.switch("s1").unixctl("revalidator/purge")
     seen = [
         with_openflow10.probe("a", mac=mac(number), vlan=tags(came)).seen_on("b").vlan_ids
         for came in ("-", "20", "20 30")
