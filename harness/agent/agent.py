@@ -1175,7 +1175,13 @@ class Agent:
         if self.unsent > UNSENT_LIMIT:
             # The harness does not read. The ring fills, and the kernel counts what it drops.
             return
-        self.harvest += [(key, block) for block in self.captures[key].take()]
+        capture = self.captures[key]
+        blocks = capture.take()
+        if not blocks:
+            # The interface went down: the socket is ready until somebody has asked why. When the
+            # interface comes up again, so does the capture (packet(7), ENETDOWN).
+            capture.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self.harvest += [(key, block) for block in blocks]
 
     def _bring_in(self) -> None:
         """Send off all blocks that were taken in this turn, as one message."""

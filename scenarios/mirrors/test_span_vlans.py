@@ -18,11 +18,12 @@ FRAMES: dict[str, tuple[str, list[int], str | None]] = {
     "in 0": ("trunk", [], None),
 }
 """From where, with which tags, and to whom (None: to everybody)."""
+EVERY_PORT = {"select_all": True}
 
 
 @pytest.fixture
 def mirror() -> dict[str, Any]:
-    return {"select_all": True}
+    return EVERY_PORT
 
 
 @pytest.fixture
@@ -60,16 +61,17 @@ def copies(lab: Lab) -> dict[str, list[int]]:
 @pytest.mark.parametrize(
     ("mirror", "copied"),
     [
-        ({"select_vlan": [10]}, {"in 10": [10], "to 10": [10], "from 10": [10]}),
-        ({"select_vlan": [20]}, {"in 20": [20]}),
-        ({"select_vlan": [0]}, {"in 0": []}),
-        ({"select_vlan": [0, 20]}, {"in 0": [], "in 20": [20]}),
-        ({}, {"in 10": [10], "to 10": [10], "from 10": [10], "in 20": [20], "in 0": []}),
+        ({**EVERY_PORT, "select_vlan": [10]}, {"in 10": [10], "to 10": [10], "from 10": [10]}),
+        ({**EVERY_PORT, "select_vlan": [20]}, {"in 20": [20]}),
+        ({**EVERY_PORT, "select_vlan": [0]}, {"in 0": []}),
+        ({**EVERY_PORT, "select_vlan": [0, 20]}, {"in 0": [], "in 20": [20]}),
+        (
+            EVERY_PORT,
+            {"in 10": [10], "to 10": [10], "from 10": [10], "in 20": [20], "in 0": []},
+        ),
     ],
 )
 def test_only_selected_vlans_are_copied(lab: Lab, copied: dict[str, list[int]]) -> None:
-    # The mirror of the fixture selects every port, if it is not overridden below.
-    lab.switch("s1").vsctl("set", "Mirror", "m0", "select-all=true")
     assert copies(lab) == copied
 
 
