@@ -204,6 +204,8 @@ class Drain:
             for name, one, other in zip(self._nodes, before.counters, after.counters, strict=True)
             if one != other
         ]
+        if not changed:
+            return f"it was never quiet for {1000 * self.spell:.0f} ms"
         return f"frames still flow, at {', '.join(changed)}"
 
 

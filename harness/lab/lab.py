@@ -76,6 +76,7 @@ class Lab:
         self._switches: dict[str, Switch] = {}
         self._bridges: list[str] = []
         self._expected: set[Surprise] = set()
+        self._verified = 0
         self._closed = False
 
     # -- life
@@ -339,11 +340,13 @@ class Lab:
         """Raise when something is wrong that no scenario has to ask for: a daemon died
         (:class:`~harness.ovs.errors.DaemonError`, with its log), frames arrived that nobody sent,
         twice, or changed (:class:`SurpriseError`), unless :meth:`expect` said so, or that cannot
-        be known of some batch (:class:`~harness.traffic.batch.Unknown`)."""
+        be known of some batch (:class:`~harness.traffic.batch.Unknown`). Judges what has been
+        sent since the last time."""
         for switch in self._switches.values():
             switch.check_alive()
+        fresh, self._verified = self.batches[self._verified :], len(self.batches)
         lines = []
-        for batch in self.batches:
+        for batch in fresh:
             if batch.unknown:
                 continue
             for kind in ("strays", "duplicates", "changed"):
@@ -356,7 +359,7 @@ class Lab:
                 f"frames arrived that should not have (lab.expect(...) where they may):\n  "
                 f"{shown}{more}"
             )
-        for batch in self.batches:
+        for batch in fresh:
             # Also when nobody asked about it: unknown is never pass.
             batch.check()
 

@@ -147,6 +147,7 @@ def become_node(request: Request) -> None:
     enter_root(request["lower"], request["size"], request["files"])
     set_hostname(request["name"])
     quieten()
+    ignore_what_ports_hear()
     os.environ.clear()
     os.environ.update(PATH=PATH, HOME="/root", LC_ALL="C", TERM="dumb")
     agent = Agent(socket.socket(fileno=os.dup(NODE_CHANNEL)))
@@ -155,6 +156,18 @@ def become_node(request: Request) -> None:
         os.dup2(null, fd)
     os.close(NODE_REPORT)
     agent.serve()
+
+
+def ignore_what_ports_hear() -> None:
+    """Keep the node's kernel from answering what arrives at interfaces that are a switch's ports.
+
+    A user-space datapath reads a copy of each frame, and the kernel hears it as well: without this
+    it answers ARP for any of the node's addresses on any port, past the switch (ip-sysctl,
+    ``arp_ignore`` and ``rp_filter``).
+    """
+    for name in ("arp_ignore", "rp_filter"):
+        with open(f"/proc/sys/net/ipv4/conf/all/{name}", "w") as file:
+            file.write("1")
 
 
 def set_hostname(name: str) -> None:

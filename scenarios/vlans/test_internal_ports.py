@@ -20,13 +20,6 @@ def topology() -> Topology:
     return topo
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _strong_host(module_lab: Lab) -> None:
-    """Linux takes a packet only from the interface that it would answer by (ip-sysctl: strict
-    reverse path, RFC 3704): not from the bare interfaces that are the switch's ports."""
-    module_lab.node("sw").write_file("/proc/sys/net/ipv4/conf/all/rp_filter", b"1")
-
-
 def test_address_answers_in_its_vlan(module_lab: Lab) -> None:
     module_lab.host("nine").run("ping -c1 -W2 192.168.0.7")
 
