@@ -79,9 +79,10 @@ class Section:
 
 def growth(what: str, sizes: Sequence[int], costs: Sequence[float]) -> str:
     """In words how ``costs`` grow with ``sizes`` (both ascending, of ``what``): from the first to
-    the last, beside what linear would be."""
-    times, cost = sizes[-1] / sizes[0], costs[-1] / costs[0]
-    judged = "slower than linear" if cost < 0.95 * times else "linear"
-    if cost > 1.1 * times:
-        judged = "faster than linear"
-    return f"{times:,.0f} times the {what} take {cost:,.1f} times as long: grows {judged}"
+    the last, and judged by the last step, where what every run costs weighs least."""
+    whole = (
+        f"{sizes[-1] / sizes[0]:,.0f} times the {what}: {costs[-1] / costs[0]:,.1f} times as long"
+    )
+    more, longer = sizes[-1] / sizes[-2], costs[-1] / costs[-2]
+    judged = "worse than linear" if longer > 1.2 * more else "no worse than linear"
+    return f"{whole}; last step {more:.1f} times, {longer:.1f} times as long: {judged}"

@@ -25,9 +25,15 @@ def _rows(hosts: int, found: Duel) -> list[Row]:
     first = _figure(found.ours, lambda run: run.first)
     down = _figure(found.ours, lambda run: run.down)
     where = f"1 switch, {hosts} hosts"
+    floor = Row(
+        "  of it Open vSwitch's own: ovs-ctl start, ovs-vsctl",
+        _figure(found.ours, lambda run: run.switch),
+        words="0.1 s of it is a sleep when the first netdev bridge is made",
+    )
     if not found.mininet:
         return [
             Row(f"{where}: first verified frame", first, words=found.lacking),
+            floor,
             Row(f"{where}: taking it down again", down),
         ]
     same = _figure(found.same_switch, lambda run: run.first)
@@ -41,6 +47,7 @@ def _rows(hosts: int, found: Duel) -> list[Row]:
             peer,
             f"{_share(first, peer)} (aim: at most {TARGET}); {versions}",
         ),
+        floor,
         Row("  on the same Open vSwitch as Mininet", same, peer, _share(same, peer)),
         Row(
             "  beside Mininet with Open vSwitch running already",

@@ -40,11 +40,11 @@ def measure(say: Say) -> Section:
             words = f"pytest ended with exit status {done.returncode}"
             section.rows.append(Row("mean time of a scenario", None, words=words))
             return section
-        section.rows += _rows(ElementTree.parse(junit).getroot(), wall)
+        section.rows += rows(ElementTree.parse(junit).getroot(), wall)
     return section
 
 
-def _rows(report: ElementTree.Element, wall: float) -> list[Row]:
+def rows(report: ElementTree.Element, wall: float) -> list[Row]:
     cases = [case for case in report.iter("testcase") if case.find("skipped") is None]
     skipped = sum(1 for case in report.iter("testcase")) - len(cases)
     failed = [case for case in cases if case.find("failure") is not None]

@@ -226,10 +226,9 @@ def _keep(config: pytest.Config, lab: Lab) -> None:
     # At this time only standard input is still pytest's.
     capture.suspend_global_capture(in_=True)
     try:
-        print(f"\nThe lab of {lab.spec.name} is still up. Enter its switches with:")
+        print(f"\nThe lab of {lab.spec.name} is still up. Enter its switches and hosts with:")
         for name in lab.switches:
             print(f"  {_shell(lab, name)}")
-        print("and its hosts with:")
         for endpoint in lab.engine.plan.endpoints.values():
             if endpoint.is_host:
                 print(f"  {_shell(lab, endpoint.switch, endpoint.space)}")
@@ -256,7 +255,8 @@ def _wait_for_user() -> None:
         print("Press Enter to end it.", flush=True)
         if sys.stdin is not None and (sys.stdin.readline() or sys.stdin.isatty()):
             return
-        print(f"Nobody can: SIGINT or SIGTERM to process {os.getpid()} ends the run.", flush=True)
+        how = f"SIGINT or SIGTERM to process {os.getpid()}"
+        print(f"Nobody can press it: {how} ends it, and the run.", flush=True)
         while True:
             signal.pause()
     finally:

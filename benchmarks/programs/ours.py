@@ -41,6 +41,7 @@ def main(target: Target, switches: int, hosts: int, pairs: bool) -> None:
         if sent.heard_at != others:
             raise AssertionError(f"the first frame was heard at {sorted(sent.heard_at)}")
         marks["first"] = time.monotonic()
+        marks["switch"] = sum(done.duration for done in lab.commands)
         if pairs:
             matrix = lab.probe_all()
             if matrix.reach != Reach.groups(names):
