@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.images.cache import images_directory
 from harness.lab.environment import Environment
 from harness.polling import eventually
 
@@ -97,18 +98,23 @@ def descendants(root: int) -> set[Process]:
     return found
 
 
-def namespaces_of(pid: int) -> set[str]:
+def namespaces_of(pid: int, *kinds: str) -> set[str]:
     found = set()
-    for kind in NAMESPACES:
+    for kind in kinds or NAMESPACES:
         with suppress(OSError):
             found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
     return found
 
 
-def namespaces_in_use() -> set[str]:
-    """All namespaces that a process is in, or that one keeps open."""
+def namespaces_kept() -> set[str]:
+    """Namespaces that something of this machine keeps: a process that is in one, a descriptor, a
+    mount. Processes in other sandboxes are left out, for the kernel gives the number of a
+    namespace that is gone to a new one, which may be theirs; our own all descend from us."""
+    own = namespaces_of(os.getpid(), "pid", "mnt")
     found: set[str] = set()
     for pid in parents():
+        if namespaces_of(pid, "pid", "mnt") != own:
+            continue
         found |= namespaces_of(pid)
         with suppress(OSError):
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
@@ -183,7 +189,7 @@ class Doomed:
         found = [f"process {pid}" for pid, _started in descendants(os.getpid()) - self.before]
         now = {(pid, started) for pid, (_above, started) in parents().items()}
         found += [f"process {pid}, not even ours" for pid, _started in self.made & now]
-        found += [f"namespace {name}" for name in self.namespaces & namespaces_in_use()]
+        found += [f"namespace {name}" for name in self.namespaces & namespaces_kept()]
         if mounts() != self.mounts_before:
             found.append(f"mounts: {sorted(set(mounts().split()) - set(self.mounts_before.split()))}")
         if links() != self.links_before:
@@ -209,6 +215,7 @@ def scratch() -> Iterator[Path]:
 def doom(scratch: Path, ready: Environment) -> Iterator[Callable[..., Doomed]]:
     """Starts processes with a lab; whatever a test leaves of them is ended."""
     begun: list[Doomed] = []
+    cache = images_directory().parent.parent
 
     def begin(
         how: str = "wait",
@@ -225,7 +232,7 @@ def doom(scratch: Path, ready: Environment) -> Iterator[Callable[..., Doomed]]:
         process = subprocess.Popen(
             argv if user is None else as_nobody_with_tun(argv),
             cwd=scratch,
-            env=environment_of_user(str(scratch)),
+            env={**environment_of_user(str(scratch)), "XDG_CACHE_HOME": str(cache)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -338,12 +345,17 @@ def test_it(lab, number):
 @pytest.mark.parametrize("options", [[], ["-n2"]], ids=["alone", "side by side"])
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_the_end_of_pytest(
-    doom: Callable[..., Doomed], scratch: Path, options: list[str], end: signal.Signals
+    doom: Callable[..., Doomed],
+    scratch: Path,
+    tmp_path: Path,
+    options: list[str],
+    end: signal.Signals,
 ) -> None:
     """With xdist the processes that have labs are not the one that was started."""
     (scratch / "test_it.py").write_text(SCENARIO)
-    quiet = ["-p", "no:cacheprovider", "-q", *options]
-    one = doom(argv=[sys.executable, "-B", "-m", "pytest", *quiet], until=None)
+    # The directory that pytest has for its own purposes is not what this is about.
+    quiet = ["-p", "no:cacheprovider", "-q", f"--basetemp={tmp_path}/own", *options]
+    one = doom(argv=[sys.executable, "-m", "pytest", *quiet], until=None)
     eventually(one.has_a_lab, within=60, what="a lab is up")
     os.killpg(one.process.pid, end)
     one.ended()
@@ -429,7 +441,13 @@ def readable_interpreter() -> str:
 def environment_of_user(home: str = "/") -> dict[str, str]:
     """What is set for the process: to find the same modules, and to write nowhere else."""
     modules = os.pathsep.join(path for path in sys.path if path and Path(path).is_dir())
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": modules, "TMPDIR": home, "HOME": home}
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": modules,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": home,
+        "HOME": home,
+    }
 
 
 @pytest.mark.parametrize("seed", range(6))

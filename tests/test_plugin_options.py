@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shlex
 import signal
 import subprocess
@@ -352,15 +353,17 @@ class Kept:
     def until(self, last: str) -> str:
         """What it has printed, once it has printed ``last``."""
         assert self.process.stdout is not None
+        out = self.process.stdout.fileno()
         while last not in self.said:
-            more = self.process.stdout.read(1)
-            assert more, f"it ended before it said {last!r}:\n{self.said}"
+            ready, _, _ = select.select([out], [], [], 60)
+            more = os.read(out, 1 << 16).decode() if ready else ""
+            assert more, f"it did not say {last!r}:\n{self.said}"
             self.said += more
         return self.said
 
     def end(self) -> str:
-        """What it prints until it ends."""
-        return self.process.communicate(timeout=60)[0]
+        """All that it has printed until it ended."""
+        return self.said + self.process.communicate(timeout=60)[0]
 
 
 @pytest.fixture
