@@ -58,7 +58,9 @@ def make_lab(ready: Environment) -> Iterator[MakeLab]:
     with ExitStack() as labs:
 
         def make(topology: Topology | TopologySpec, *, fabric: Fabric | None = None) -> Lab:
-            made = Lab(topology, fabric or shared_fabric(), ready.lower, target=ready.target, seed=7)
+            made = Lab(
+                topology, fabric or shared_fabric(), ready.lower, target=ready.target, seed=7
+            )
             return labs.enter_context(made)
 
         yield make

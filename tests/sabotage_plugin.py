@@ -1,8 +1,9 @@
 """A pytest plugin that breaks every lab right after it was built, to see whether scenarios notice.
 
-``pytest scenarios -p sabotage_plugin --sabotage NAME --sabotage-results FILE`` runs one case of each
-scenario that FILE does not say was caught already, and adds to FILE what became of it. What any lab
-checks by itself (:meth:`harness.lab.Lab.verify`) is left out: a scenario's own assertions count.
+``pytest scenarios -p sabotage_plugin --sabotage NAME --sabotage-results FILE`` runs one case of
+each scenario that FILE does not say was caught already, and adds to FILE what became of it. What
+any lab checks by itself (:meth:`harness.lab.Lab.verify`) is left out: a scenario's own assertions
+count.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ class Saboteur:
             return lab
 
         Lab.__enter__ = enter_and_break  # type: ignore[method-assign]
-        Lab.verify = lambda _lab: None  # type: ignore[method-assign]
+        Lab.verify = lambda self: None  # type: ignore[method-assign]  # noqa: ARG005
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(

@@ -34,7 +34,7 @@ class Process:
             # -I: nothing but the standard library is found, and not the harness either.
             self.process = subprocess.Popen(
                 [sys.executable, "-I", str(AGENT)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -175,7 +175,7 @@ def test_a_harness_that_does_not_listen_does_not_hold_up_the_agent(process: Proc
     for _ in range(5):
         message, blob = process.answer()
         done[message["id"]] = (message["ok"]["status"], len(blob))
-    assert done == {number: (0, 4_000_000) for number in range(1, 6)}
+    assert done == dict.fromkeys(range(1, 6), (0, 4000000))
 
 
 def test_both_sides_sending_much_at_once_do_not_lock_up(node: RemoteNode) -> None:

@@ -102,7 +102,7 @@ def namespaces_of(pid: int, *kinds: str) -> set[str]:
     found = set()
     for kind in kinds or NAMESPACES:
         with suppress(OSError):
-            found.add(os.readlink(f"/proc/{pid}/ns/{kind}"))
+            found.add(str(Path(f"/proc/{pid}/ns/{kind}").readlink()))
     return found
 
 
@@ -191,7 +191,9 @@ class Doomed:
         found += [f"process {pid}, not even ours" for pid, _started in self.made & now]
         found += [f"namespace {name}" for name in self.namespaces & namespaces_kept()]
         if mounts() != self.mounts_before:
-            found.append(f"mounts: {sorted(set(mounts().split()) - set(self.mounts_before.split()))}")
+            found.append(
+                f"mounts: {sorted(set(mounts().split()) - set(self.mounts_before.split()))}"
+            )
         if links() != self.links_before:
             found.append(f"links: {sorted(set(links()) ^ set(self.links_before))}")
         found += [str(path) for path in self.scratch.rglob("*") if path.is_file()]
@@ -421,7 +423,9 @@ def user(ready: Environment) -> Iterator[User]:
 def readable_interpreter() -> str:
     """This interpreter, or the system's of the same version, where the user may run it."""
     # setpriv itself may still do what root may: what counts is a program that the user starts.
-    again = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+    again = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+    )
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     reasons = []
     for interpreter in (sys.executable, f"/usr/bin/python{version}"):

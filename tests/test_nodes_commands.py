@@ -83,7 +83,9 @@ def test_of_too_much_output_the_end_is_kept_and_the_loss_is_told(node: Namespace
 
 
 def test_a_command_that_never_stops_printing_does_not_fill_the_memory(node: NamespaceNode) -> None:
-    with pytest.raises(NodeError, match=r"n1: `yes`.* printed more than is kept in memory and was killed"):
+    with pytest.raises(
+        NodeError, match=r"n1: `yes`.* printed more than is kept in memory and was killed"
+    ):
         node.run(["yes"], timeout=60)
     assert node.run(["echo", "alive"]).stdout == "alive\n"
 
@@ -111,7 +113,9 @@ def test_a_timeout_of_a_command_that_ignores_everything(node: NamespaceNode) -> 
 
 
 def test_a_missing_program_is_named(node: NamespaceNode) -> None:
-    with pytest.raises(NodeError, match=r"^n1: cannot run `no-such-thing x`: no-such-thing: No such"):
+    with pytest.raises(
+        NodeError, match=r"^n1: cannot run `no-such-thing x`: no-such-thing: No such"
+    ):
         node.run(["no-such-thing", "x"])
 
 

@@ -59,7 +59,11 @@ def test_a_file_that_cannot_be_read_is_named(node: NamespaceNode, path: str, rea
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("/nowhere/f", "No such file"), ("/proc/version", "Input/output error"), ("/a\0b", "null byte")],
+    [
+        ("/nowhere/f", "No such file"),
+        ("/proc/version", "Input/output error"),
+        ("/a\0b", "null byte"),
+    ],
 )
 def test_a_file_that_cannot_be_written_is_named(
     node: NamespaceNode, path: str, reason: str
@@ -138,9 +142,7 @@ class Daemon:
 
 
 @pytest.fixture
-def inside(
-    node: NamespaceNode, fabric: Fabric, outside_pid: Callable[[Fabric, int], int]
-) -> str:
+def inside(node: NamespaceNode, fabric: Fabric, outside_pid: Callable[[Fabric, int], int]) -> str:
     """Where this process finds the node's socket."""
     return f"/proc/{outside_pid(fabric, node.pid)}/root{PATH}"
 
@@ -173,9 +175,7 @@ def test_the_connection_is_kept_and_answers_find_their_questions(
     assert (first.result(), second.result()) == ("for a", "for b")
 
 
-def test_an_error_is_told_with_node_socket_and_method(
-    node: NamespaceNode, daemon: Daemon
-) -> None:
+def test_an_error_is_told_with_node_socket_and_method(node: NamespaceNode, daemon: Daemon) -> None:
     pending = node.json_rpc_soon(PATH, "list", [])
     daemon.accept()
     daemon.answer(daemon.heard(), None, "unknown command")
@@ -203,9 +203,7 @@ def test_a_daemon_that_hangs_up_fails_all_that_wait(node: NamespaceNode, daemon:
             answer.result()
 
 
-def test_what_a_dead_daemon_was_asked_is_answered_once(
-    node: NamespaceNode, daemon: Daemon
-) -> None:
+def test_what_a_dead_daemon_was_asked_is_answered_once(node: NamespaceNode, daemon: Daemon) -> None:
     """Neither the end of the connection nor the time that has passed answers a second time."""
     pending = node.json_rpc_soon(PATH, "a", [], timeout=0.2)
     daemon.accept().recv(1)

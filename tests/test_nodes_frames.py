@@ -1,9 +1,8 @@
-"""Frames through real interfaces: sent, streamed, captured with tags and time stamps, and counted."""
+"""Frames through real interfaces: sent, streamed, captured with tags and times, counted."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -299,12 +298,8 @@ def test_a_stream_can_start_in_the_middle(pair: Pair, template: Template) -> Non
 # -- queues of others
 
 
-
-
 def test_the_harness_s_own_sockets_are_not_counted(pair: Pair) -> None:
-    pair.node.change_links(
-        [{"do": "veth", "name": "x", "peer": "y", "peer_space": "a"}]
-    ).result()
+    pair.node.change_links([{"do": "veth", "name": "x", "peer": "y", "peer_space": "a"}]).result()
     opened = pair.node.open_captures([(None, "x", "both")], [Heard()], **RING)
     opened.result()
     pair.node.open_ports([(None, "x")]).result()

@@ -30,9 +30,8 @@ def veth(name: str, peer_space: str, **more: object) -> dict[str, object]:
 def pair(node: NamespaceNode) -> NamespaceNode:
     """A node with the hosts ``a`` and ``b`` on a bridge ``br``."""
     node.add_spaces(["a", "b"]).result()
-    changes: list[dict[str, object]] = [{"do": "bridge", "name": "br"}]
-    for name in ("a", "b"):
-        changes.append(veth(name, name, peer_mac=f"02:00:00:00:00:0{name}"))
+    changes: list[dict[str, Any]] = [{"do": "bridge", "name": "br"}]
+    changes += [veth(name, name, peer_mac=f"02:00:00:00:00:0{name}") for name in ("a", "b")]
     node.change_links(changes).result()
     masters = [{"do": "set", "name": name, "master": "br"} for name in ("a", "b")]
     node.change_links(masters).result()
@@ -59,7 +58,7 @@ def test_a_new_interface_is_silent(node: NamespaceNode) -> None:
 
 
 def test_set_and_remove(pair: NamespaceNode) -> None:
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"do": "set", "name": "a", "up": False, "mtu": 1400, "mac": "02:00:00:00:00:77"},
         {"do": "remove", "name": "b"},
     ]

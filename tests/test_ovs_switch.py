@@ -116,7 +116,7 @@ class FakeNode:
         return "said"
 
     def json_rpc_soon(
-        self, path: str, method: str, params: list[Any], timeout: float = 10.0
+        self, path: str, method: str, params: list[Any], timeout: float = 10.0, *, line: int = 0
     ) -> Pending:
         raise NotImplementedError
 

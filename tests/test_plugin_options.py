@@ -90,7 +90,11 @@ def test_without_a_target_it_is_the_default_one(run: Pytest) -> None:
 
 
 def test_scenarios_run_once_for_each_target(run: Pytest) -> None:
-    names = ["bookworm/namespace/netdev", "forky/namespace/dummy", "prefix:/opt/ovs/namespace/netdev"]
+    names = [
+        "bookworm/namespace/netdev",
+        "forky/namespace/dummy",
+        "prefix:/opt/ovs/namespace/netdev",
+    ]
     given = [f"--target={name}" for name in [*names, names[0]]]
     done = run(ASKS_FOR_TARGET, *given)
     assert done.outcomes == {"passed": 3}
@@ -107,7 +111,10 @@ def test_what_asks_for_no_target_runs_once(run: Pytest) -> None:
     [
         ("trixie", "target 'trixie' is not of the form IMAGE/BACKEND/DATAPATH, as trixie/"),
         ("trixie//netdev", "target 'trixie//netdev' is not of the form IMAGE/BACKEND/DATAPATH"),
-        ("trixie/moon/netdev", "target 'trixie/moon/netdev': no backend 'moon'; there is namespace"),
+        (
+            "trixie/moon/netdev",
+            "target 'trixie/moon/netdev': no backend 'moon'; there is namespace",
+        ),
         ("trixie/namespace/x", "target 'trixie/namespace/x': no datapath 'x'; there is netdev, "),
     ],
 )
@@ -118,9 +125,7 @@ def test_a_bad_target_is_one_line(run: Pytest, given: str, said: str) -> None:
     assert f"ERROR: {said}" in done.out
 
 
-@pytest.mark.parametrize(
-    "options", [["--harness-seed=x"], ["--keep-lab", "-n2"]], ids=" ".join
-)
+@pytest.mark.parametrize("options", [["--harness-seed=x"], ["--keep-lab", "-n2"]], ids=" ".join)
 def test_other_bad_options_are_usage_errors(run: Pytest, options: list[str]) -> None:
     done = run(ASKS_FOR_TARGET, *options)
     assert done.status == pytest.ExitCode.USAGE_ERROR

@@ -165,9 +165,7 @@ def test_a_bridge_that_floods(lab: Lab) -> None:
 
 
 def test_a_doubled_frame(lab: Lab) -> None:
-    add_flow(
-        lab, "hv2", "priority=100,in_port=wire,actions=strip_vlan,output:a2,output:a2"
-    )
+    add_flow(lab, "hv2", "priority=100,in_port=wire,actions=strip_vlan,output:a2,output:a2")
     sent = lab.probe("a1", to="a2", count=3)
     # Who heard it is as it should be.
     assert sent.heard_at == {"a2"}
@@ -329,7 +327,17 @@ def run_broken(sabotage: str, options: list[str], file: Path) -> Results:
     """Run scenarios on switches that are broken in this way; ``file`` collects the results."""
     broken = ["-p", "sabotage_plugin", f"--sabotage={sabotage}", f"--sabotage-results={file}"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", *broken, *options],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--tb=no",
+            "-p",
+            "no:cacheprovider",
+            *broken,
+            *options,
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
