@@ -120,7 +120,14 @@ class Drain:
 
     def settle(self) -> None:
         """Have every switch's datapath catch up with its tables."""
-        gather([switch.settle_soon() for switch in self._switches.values() if switch.is_up])
+        up = [switch for switch in self._switches.values() if switch.is_up]
+        try:
+            gather([switch.settle_soon() for switch in up])
+        except NodeError:
+            # That a daemon died is the better reason, and it comes with the daemon's log.
+            for switch in up:
+                switch.check_alive()
+            raise
 
     def absorb(self, deadline: float) -> bool:
         """Wait until no receive queue holds anything: there is room for more. False: too late."""

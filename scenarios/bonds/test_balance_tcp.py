@@ -81,4 +81,5 @@ def test_a_flow_keeps_to_its_member_for_good(pair: Lab) -> None:
     head = Ether(src=pair.mac("a"), dst=pair.mac("c")) / IP(src="10.0.0.1", dst="10.0.0.2")
     flows = [("a", head / UDP(sport=6000 + n, dport=80)) for n in range(8)]
     first, *later = [[sent.crossed for sent in pair.send_all(flows)] for _ in range(3)]
+    assert [len(crossed) for crossed in first] == [1] * len(flows)
     assert later == [first, first]

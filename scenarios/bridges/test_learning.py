@@ -62,7 +62,8 @@ def test_address_moves_with_its_host(lab: Lab) -> None:
 
 
 def test_multicast_sender_is_not_learned(lab: Lab) -> None:
-    lab.send("a", Ether(src="03:00:00:00:00:01", dst=BROADCAST, type=0x88B5))
+    sent = lab.send("a", Ether(src="03:00:00:00:00:01", dst=BROADCAST, type=0x88B5))
+    assert sent.heard_at == OTHERS
     assert lab.switch("sw").fdb("br0") == []
 
 
