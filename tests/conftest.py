@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from harness.lab import Lab, Target
 from harness.lab.environment import Environment, TargetUnavailable, environment
 from harness.lab.environment import fabric as shared_fabric
 from harness.nodes.namespace import Fabric, NamespaceNode
+from harness.nodes.processes import Process, look
 from harness.topology import Topology, TopologySpec
 
 MakeLab = Callable[..., Lab]
@@ -69,62 +69,28 @@ def make_lab(ready: Environment) -> Iterator[MakeLab]:
 # -- a look at the machine
 
 
-def children() -> dict[int, list[int]]:
-    """Every process that can be seen, by its parent."""
-    found: dict[int, list[int]] = {}
-    for pid in pids():
-        stat = stat_of(pid)
-        if stat is not None:
-            found.setdefault(int(stat[1]), []).append(pid)
-    return found
-
-
-def pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def stat_of(pid: int) -> list[str] | None:
-    """Fields 3 and on of /proc/PID/stat (the second, the name, may itself hold anything)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def tree(root: int) -> list[int]:
-    """The processes that descend from ``root``, itself left out."""
-    by_parent = children()
-    found: list[int] = []
-    todo = [root]
-    while todo:
-        below = by_parent.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found
-
-
 @pytest.fixture
 def outside_pid() -> Callable[[Fabric, int], int]:
     """The machine's own process id of a process that a launcher knows under another one."""
 
-    def look(fabric: Fabric, pid: int) -> int:
-        for candidate in tree(fabric.process.pid):
-            status = Path(f"/proc/{candidate}/status").read_text()
-            (line,) = (line for line in status.splitlines() if line.startswith("NSpid:"))
-            numbers = [int(number) for number in line.split()[1:]]
-            # The launcher's PID namespace is the one below this process's own.
-            below = len(_own_numbers())
-            if len(numbers) > below and numbers[below] == pid:
+    def find(fabric: Fabric, pid: int) -> int:
+        seen = look()
+        # The launcher's PID namespace is the one below this process's own.
+        below = len(seen[os.getpid()].ids)
+        for candidate, process in seen.items():
+            if process.ids[below : below + 1] == (pid,) and _descends(
+                candidate, fabric.process.pid, seen
+            ):
                 return candidate
         raise LookupError(f"no process below {fabric.process.pid} has the number {pid} there")
 
-    return look
+    return find
 
 
-def _own_numbers() -> list[str]:
-    status = Path("/proc/self/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("NSpid:"))
-    return line.split()[1:]
+def _descends(pid: int, root: int, seen: dict[int, Process]) -> bool:
+    while pid in seen and pid != root:
+        pid = seen[pid].parent
+    return pid == root
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_a_drain_that_never_ends_is_given_up_with_words(
     eventually(counted, lambda now: now > before + 100, within=10, what="the flood")
     began = time.monotonic()
     sent = lab.probe("a", to="c")
-    assert 1.0 <= time.monotonic() - began < 4
+    assert 1.0 <= time.monotonic() - began < 30
     said = r"frames still flow, at s1 \(.*\ba\b.*\)|bytes still wait|was never quiet"
     with pytest.raises(Unknown, match=said):
         _ = sent.heard_at

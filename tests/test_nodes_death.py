@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,12 +44,9 @@ def below(pid: int) -> list[int]:
     """A process and all that descend from it."""
     found = [pid]
     for entry in found:
-        try:
-            tasks = list(Path(f"/proc/{entry}/task").iterdir())
-        except FileNotFoundError:
-            continue
-        for task in tasks:
-            found += map(int, (task / "children").read_text().split())
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for task in Path(f"/proc/{entry}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
     return found
 
 
