@@ -170,7 +170,8 @@ def test_within_updelay_a_member_counts_as_down(lab: Lab, bond: Bond) -> None:
     bond.waits_for("updelay")
     assert bond.enabled == {second}
     assert lab.probe_all().reach == Reach.groups("abcd")
-    # "When no interfaces are enabled, then the first one to come up is enabled immediately."
+    # "When no interfaces are enabled, then the first bond interface to come up is enabled
+    # immediately."
     bond.set_link(second, up=False)
     bond.becomes_active(first)
     assert lab.probe_all().reach == Reach.groups("abcd")

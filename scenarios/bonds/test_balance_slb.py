@@ -67,7 +67,7 @@ def test_each_address_keeps_to_one_member(lab: Lab) -> None:
         (wire[name],) = matrix.unicast[name, "f0"].crossed
     assert set(wire.values()) == set(MEMBERS)
     for name in NEAR:
-        # "Learning in the remote switch causes it to send packets to that MAC through the same
+        # "Learning in the remote switch causes it to send packets to that MAC+VLAN through the same
         # link."
         for far in FAR:
             assert matrix.unicast[name, far].crossed == {wire[name]}

@@ -78,8 +78,8 @@ def test_only_selected_vlans_are_copied(lab: Lab, copied: dict[str, list[int]]) 
 @pytest.mark.parametrize(
     ("mirror", "copied"),
     [
-        # "A given packet must enter or leave through a selected port and also be in one of the
-        # selected VLANs."
+        # "A given packet must enter or leave the bridge through a selected port and it must also be
+        # in one of the selected VLANs."
         ({"select_src_port": ["trunk"], "select_vlan": [10]}, {"to 10": [10]}),
         ({"select_dst_port": ["trunk"], "select_vlan": [10]}, {"from 10": [10]}),
         ({"select_src_port": ["trunk"], "select_vlan": [20]}, {}),

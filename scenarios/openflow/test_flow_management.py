@@ -39,7 +39,7 @@ def heard(lab: Lab) -> dict[str, str]:
         (["del-flows", "br0", "in_port=a"], {"a": "d", "b": "c", "c": "d"}),
         (["del-flows", "br0", "out_port=c"], {"a": "b", "b": "d", "c": "d"}),
         (["del-flows", "br0"], {"a": "", "b": "", "c": ""}),
-        # "Only a flow whose match and priority are just these."
+        # With --strict, only the flow with just this match and this priority.
         (["--strict", "del-flows", "br0", "priority=29,in_port=a"], ALL_THREE),
         (["--strict", "del-flows", "br0", "priority=30,in_port=a"], {"a": "d", "b": "c", "c": "d"}),
         (["--strict", "del-flows", "br0", "priority=10"], {"a": "b", "b": "c", "c": ""}),

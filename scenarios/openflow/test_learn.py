@@ -1,7 +1,7 @@
 """The learn action: a switch that teaches itself.
 
 Source: ovs-actions(7), "The learn action"; the tutorial "Open vSwitch Advanced Features",
-"Implementing Table 2: MAC+VLAN Learning" and after.
+"Implementing Table 2".
 """
 
 import pytest

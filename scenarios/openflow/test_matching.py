@@ -1,8 +1,8 @@
 """Which flow a frame meets: by priority, by what it is, by cookie never.
 
-Source: ovs-fields(7), "Matching"; ovs-ofctl(8), "Flow Syntax", ``priority``: "the highest priority
-matching flow" is used; "When two flows match with the same priority … behavior is undefined", which
-these tables avoid; ovs-fields(7), "Conjunctive Match Fields".
+Source: ovs-fields(7), the fields and "Conjunctive Match Fields"; ovs-ofctl(8), "Flow Syntax",
+``priority``. Which of two matching flows with the same priority is taken is not defined: these
+tables have none.
 """
 
 import pytest

@@ -27,7 +27,7 @@ from harness.traffic import Reach
         ("actions=load:0->in_port[],a,b,c,d", "abcd"),
         ("actions=push:NXM_OF_IN_PORT[],load:0->in_port[],a,pop:NXM_OF_IN_PORT[],a,b", "ab"),
         ("actions=local", ""),
-        # "All versions of Open vSwitch treat output to a port that does not exist as a no-op."
+        # There is no such port: "All versions of Open vSwitch treat such an action as a no-op."
         ("actions=999,b", "b"),
     ],
 )

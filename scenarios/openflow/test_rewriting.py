@@ -91,8 +91,8 @@ def test_just_the_field_and_its_checksums_change(
 @pytest.mark.parametrize(
     ("flows", "heard"),
     [
-        # "If the TTL is initially 0 or 1 … stops processing the current set of actions. (However,
-        # if they were reached through resubmit, the remaining actions in outer levels resume.)"
+        # A TTL of 0 or 1 ends the current set of actions; those of outer levels, which reached it
+        # by resubmit, go on.
         ("ip,actions=b,dec_ttl,c", {2: "bc", 1: "b", 0: "b"}),
         ("ip,actions=resubmit(,1),d\ntable=1,ip,actions=b,dec_ttl,c", {2: "bcd", 1: "bd", 0: "bd"}),
     ],

@@ -22,7 +22,7 @@ RESUBMIT = [
     # A table without a matching flow adds nothing.
     ("actions=resubmit(,1),b\ntable=1,in_port=c,actions=d", "b"),
     ("actions=goto_table:1", ""),
-    # "A value to use for the input port as part of the search", and for nothing else.
+    # The other input port is for the search, and for nothing else.
     ("in_port=a,actions=resubmit(b,1),b\ntable=1,in_port=b,actions=c", "bc"),
     ("in_port=a,actions=resubmit(b,1)\ntable=1,in_port=b,actions=a,in_port", "a"),
     ("in_port=a,actions=resubmit:b\nin_port=b,actions=c", "c"),
@@ -31,7 +31,7 @@ RESUBMIT = [
         "actions=resubmit(,1)\ntable=1,actions=resubmit(c,0)\npriority=40000,in_port=c,actions=d",
         "d",
     ),
-    # "Halts execution of further actions", in outer levels too.
+    # No further actions, in outer levels neither.
     ("actions=resubmit(,1),d\ntable=1,actions=b,exit,c", "b"),
 ]
 CARRY = [
@@ -76,7 +76,7 @@ CARRY = [
 ACTION_SETS = [
     # At the end of the pipeline, whatever came first.
     ("actions=write_actions(output:b),goto_table:1\ntable=1,actions=c", "bc"),
-    # "The one added to the set later replaces the earlier action."
+    # "The one added to the set later replaces the earlier action".
     ("actions=write_actions(output:b),goto_table:1\ntable=1,actions=write_actions(output:c)", "c"),
     ("actions=write_actions(output:b),goto_table:1\ntable=1,actions=clear_actions", ""),
     (
