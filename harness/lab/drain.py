@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.nodes.base import NodeError
@@ -58,6 +59,17 @@ class Drained:
     reason: str
     rounds: int
     seconds: float
+
+
+@contextmanager
+def death_first(switches: Iterable[Switch]) -> Iterator[None]:
+    """If a question fails because a daemon died, raise that instead: it comes with its log."""
+    try:
+        yield
+    except NodeError:
+        for switch in switches:
+            switch.check_alive()
+        raise
 
 
 class Drain:
@@ -121,23 +133,16 @@ class Drain:
     def settle(self) -> None:
         """Have every switch's datapath catch up with its tables."""
         up = [switch for switch in self._switches.values() if switch.is_up]
-        try:
+        with death_first(up):
             gather([switch.settle_soon() for switch in up])
-        except NodeError:
-            # That a daemon died is the better reason, and it comes with the daemon's log.
-            for switch in up:
-                switch.check_alive()
-            raise
 
-    def absorb(self, deadline: float) -> bool:
-        """Wait until no receive queue holds anything: there is room for more. False: too late."""
+    def absorb(self, deadline: float) -> None:
+        """Wait until no receive queue holds anything, for then there is room for more, or until
+        ``deadline``: what is lost for want of room shows when the drain finishes."""
         pause = 0.0002
-        while self.look().waiting:
-            if time.monotonic() > deadline:
-                return False
+        while self.look().waiting and time.monotonic() <= deadline:
             pump(pause)
             pause = min(2 * pause, 0.02)
-        return True
 
     def finish(self, bound: float = BOUND) -> Drained:
         """Wait until nothing is under way, at most ``bound`` seconds."""
@@ -172,12 +177,8 @@ class Drain:
         ]
         found = {}
         for name, switch, answer in asked:
-            try:
+            with death_first([switch]):
                 counters = parse_datapaths(answer.result()).values()
-            except NodeError:
-                # That the daemon died is the better reason, and it comes with the daemon's log.
-                switch.check_alive()
-                raise
             found[name] = sum(one.hit + one.missed + one.lost for one in counters)
         return found
 
