@@ -52,15 +52,6 @@ class Baseline:
     drops: int
 
 
-@dataclass(frozen=True)
-class Drained:
-    """How a drain ended. ``reason`` is empty when everything is accounted for."""
-
-    reason: str
-    rounds: int
-    seconds: float
-
-
 @contextmanager
 def death_first(switches: Iterable[Switch]) -> Iterator[None]:
     """If a question fails because a daemon died, raise that instead: it comes with its log."""
@@ -144,15 +135,13 @@ class Drain:
             pump(pause)
             pause = min(2 * pause, 0.02)
 
-    def finish(self, bound: float = BOUND) -> Drained:
-        """Wait until nothing is under way, at most ``bound`` seconds."""
-        began = time.monotonic()
-        deadline = began + bound
-        rounds = 0
+    def finish(self, bound: float = BOUND) -> str:
+        """Wait until nothing is under way, at most ``bound`` seconds. Returns why not everything
+        is accounted for; empty when it is."""
+        deadline = time.monotonic() + bound
         quiet_since: float | None = None
         before = self.look()
         while True:
-            rounds += 1
             lookups = self._lookups()
             after = self.look()
             now = time.monotonic()
@@ -161,9 +150,9 @@ class Drain:
             elif quiet_since is None:
                 quiet_since = now
             elif now - quiet_since >= self.spell:
-                return Drained(self._unaccounted(after, lookups), rounds, now - began)
+                return self._unaccounted(after, lookups)
             if now > deadline:
-                return Drained(self._unfinished(before, after), rounds, now - began)
+                return self._unfinished(before, after)
             if quiet_since is not None:
                 pump(max(0.0, quiet_since + self.spell - now))
             before = after

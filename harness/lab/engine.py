@@ -178,13 +178,12 @@ class Engine:
         with self.listening(ledger):
             for number, phase in enumerate(phases):
                 if number:
-                    drained = self.drain.finish(bound)
-                    if drained.reason:
-                        return self.conclude(ledger, drained.reason)
+                    reason = self.drain.finish(bound)
+                    if reason:
+                        return self.conclude(ledger, reason)
                     self.drain.settle()
                 self._send_phase(phase, time.monotonic() + bound)
-            drained = self.drain.finish(bound)
-            batch = self.conclude(ledger, drained.reason)
+            batch = self.conclude(ledger, self.drain.finish(bound))
         self._note_latencies(batch)
         return batch
 

@@ -62,8 +62,8 @@ class Traffic:
                 return
             for flow, number in self._streams:
                 engine.stop_stream(flow, number)
-            drained = engine.drain.finish()
-            self._batch = self._lab.judge(engine.conclude(self._ledger, drained.reason))
+            reason = engine.drain.finish()
+            self._batch = self._lab.judge(engine.conclude(self._ledger, reason))
         except Exception:
             # What went wrong inside the context says more than that the traffic then ended badly.
             if kind is None:
