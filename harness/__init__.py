@@ -4,8 +4,9 @@ Importing this package costs next to nothing: the public names below are loaded 
 are first used, so that the agent's launcher and the command line start fast.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from harness.lazily import loaded_from
 
 if TYPE_CHECKING:
     from harness.lab import Lab
@@ -13,10 +14,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Lab", "Topology"]
 
-_HOMES = {"Lab": "harness.lab", "Topology": "harness.topology"}
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = loaded_from({"Lab": "harness.lab", "Topology": "harness.topology"}, __name__)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.images import Hold, ImageError, resolve
+import msgspec
+
 from harness.lab.target import Target
 from harness.nodes.base import NodeError
 from harness.nodes.namespace import Fabric
+
+if TYPE_CHECKING:
+    from harness.images import Hold
 
 Progress = Callable[[str], None]
 
@@ -28,8 +32,7 @@ def fabric() -> Fabric:
     return made
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True):
     """A target that can run here: where its nodes' files come from."""
 
     target: Target
@@ -45,6 +48,10 @@ _found: dict[Target, Environment | TargetUnavailable] = {}
 def environment(target: Target, progress: Progress = lambda _line: None) -> Environment:
     """Make a target ready, its image built if need be. Raise :class:`TargetUnavailable`."""
     if target not in _found:
+        # The launcher takes as long to come up as all that a lab needs takes to load: side by side.
+        fabric()
+        from harness.images import ImageError
+
         try:
             _found[target] = _prepare(target, progress)
         except (ImageError, NodeError, TargetUnavailable) as error:
@@ -56,9 +63,14 @@ def environment(target: Target, progress: Progress = lambda _line: None) -> Envi
 
 
 def _prepare(target: Target, progress: Progress) -> Environment:
+    from harness.images import resolve
+
     image = resolve(target.image, progress=progress)
     hold = image.hold()
-    node = fabric().start_node("probe", image.lower)
+    starting = fabric().start_node_soon("probe", image.lower)
+    import harness.lab.lab  # noqa: F401 - whoever asks for a target wants a lab on it
+
+    node = starting.result()
     try:
         if target.datapath == "netdev":
             said = node.try_open("/dev/net/tun")

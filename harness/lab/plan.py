@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from harness.topology.model import (
     BondPort,
@@ -20,8 +21,7 @@ from harness.topology.model import (
 HOST_INTERFACE = "eth0"
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """A place in a switch's node that frames are sent from and heard at."""
 
     name: str
@@ -43,16 +43,14 @@ class Endpoint:
         return self.space is not None
 
 
-@dataclass(frozen=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """Where an underlay reaches a switch."""
 
     switch: str
     interface: str
 
 
-@dataclass(frozen=True)
-class Wire:
+class Wire(msgspec.Struct, frozen=True):
     """An underlay with its ends, and its MTU."""
 
     name: str
@@ -60,8 +58,7 @@ class Wire:
     ends: tuple[End, ...]
 
 
-@dataclass(frozen=True)
-class SwitchPlan:
+class SwitchPlan(msgspec.Struct, frozen=True):
     """What a switch's node needs beside Open vSwitch's own configuration."""
 
     spec: Switch
@@ -70,15 +67,14 @@ class SwitchPlan:
     """Interface and address with prefix length, of bridges' local and of internal ports."""
     up: tuple[str, ...]
     """Interfaces of Open vSwitch's own making that have to be set up."""
-    mtus: dict[str, int] = field(default_factory=dict)
+    mtus: dict[str, int] = {}
     neighbours: tuple[tuple[str, str], ...] = ()
     """Local and remote address of each tunnel whose ends this topology has."""
     replication: int = 1
     """How many copies of one frame can leave by one physical port: tunnels share it."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """A topology, resolved."""
 
     spec: TopologySpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 BACKENDS = ("namespace",)
 DATAPATHS = ("netdev", "kernel", "dummy")
@@ -13,8 +13,7 @@ class TargetError(ValueError):
     """A target that is not written as ``image/backend/datapath``, or names what there is not."""
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """``trixie/namespace/netdev``: which Open vSwitch, what kind of node, which datapath."""
 
     image: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 
 class NodeError(RuntimeError):
@@ -30,8 +31,7 @@ class CommandFailed(NodeError):
         super().__init__(f"{done.node}: `{shlex.join(done.argv)}` exited {done.status}: {said}")
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """A command that has ended. ``duration`` is in seconds."""
 
     node: str

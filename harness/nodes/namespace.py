@@ -9,12 +9,12 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
-from harness.agent.agent import PATH
 from harness.nodes import processes
 from harness.nodes.base import NodeError
-from harness.nodes.channel import Channel
+from harness.nodes.channel import Answer, Channel
 from harness.nodes.remote import RemoteNode
 
 LAYER_SIZE = "1g"
@@ -38,6 +38,8 @@ class NamespaceNode(RemoteNode):
 
         Raise :class:`NodeError` when the node has ended, or has no such host.
         """
+        from harness.agent.agent import PATH  # here, as the agent takes long to load
+
         found = self.channel.ask("spaces", {}, what="find its network namespaces").result()
         if host is not None and host not in found["spaces"]:
             raise NodeError(f"{self.name}: there is no host {host!r}")
@@ -61,6 +63,26 @@ class NamespaceNode(RemoteNode):
         return [*enter, network, "/usr/bin/env", "-i", *settings, "/bin/bash", "--norc"]
 
 
+class Starting:
+    """A node that is being started."""
+
+    def __init__(self, name: str, stream: socket.socket, answer: Answer, fabric: Fabric) -> None:
+        self._name, self._stream, self._answer = name, stream, answer
+        self._fabric = fabric
+        self._launcher = fabric.process.pid
+
+    def result(self) -> NamespaceNode:
+        """The node, once it is there. To be asked for once; raises :class:`NodeError`."""
+        try:
+            self._fabric.wait()
+            started = self._answer.result()
+        except NodeError:
+            self._stream.close()
+            raise
+        channel = Channel(self._name, self._stream)
+        return NamespaceNode(self._name, channel, started["pid"], started["space"], self._launcher)
+
+
 class Fabric:
     """The launcher, seen from the harness: starts nodes, and holds underlays with many ends.
 
@@ -68,29 +90,45 @@ class Fabric:
     """
 
     def __init__(self) -> None:
+        """Start the launcher, and do not wait until it is up: that is the first to ask it."""
         ours, theirs = socket.socketpair()
         self._hand, hand = socket.socketpair()
         with theirs, hand:
             self.process = _spawn(theirs.fileno(), hand.fileno())
-        channel = Channel("launcher", ours)
+        self._channel = Channel("launcher", ours)
+        self._greeting = self._channel.ask("hello", {}, what="start the launcher")
+
+    @cached_property
+    def node(self) -> RemoteNode:
+        """The launcher as a node. Raises :class:`NodeError` as :meth:`wait` does."""
+        return RemoteNode("launcher", self._channel, self.wait())
+
+    def wait(self) -> int:
+        """Wait until the launcher is up; return its process id in its own namespace. Raises
+        :class:`NodeError` when this machine has no namespaces for it."""
         try:
-            greeting = channel.ask("hello", {}, what="start the launcher").result()
+            pid: int = self._greeting.result()["pid"]
         except NodeError as error:
-            channel.close()
-            self._hand.close()
-            self.process.wait()
+            self.close()
             raise NodeError(
                 f"cannot make namespaces on this machine: {error}; `ovs-harness doctor` says more"
             ) from error
-        self.node = RemoteNode("launcher", channel, greeting["pid"])
+        return pid
 
     def start_node(
         self, name: str, lower: Sequence[Path], files: Mapping[str, str] | None = None
     ) -> NamespaceNode:
-        """Start a node whose root is ``lower`` (directories, top first) under a throw-away layer.
+        """:meth:`start_node_soon`, waited for."""
+        return self.start_node_soon(name, lower, files).result()
 
-        ``files`` (path to text) are laid over it, executable. Raises :class:`NodeError` with what
-        the kernel refused.
+    def start_node_soon(
+        self, name: str, lower: Sequence[Path], files: Mapping[str, str] | None = None
+    ) -> Starting:
+        """Begin to start a node whose root is ``lower`` (directories, top first) under a
+        throw-away layer.
+
+        ``files`` (path to text) are laid over it, executable. Waiting for it raises
+        :class:`NodeError` with what the kernel refused.
         """
         ours, theirs = socket.socketpair()
         # That the launcher has ended is told by the request.
@@ -102,18 +140,12 @@ class Fabric:
             "size": LAYER_SIZE,
             "files": dict(files or {}),
         }
-        answer = self.node.channel.ask("start_node", request, what=f"start node {name}")
-        try:
-            started = answer.result()
-        except NodeError:
-            ours.close()
-            raise
-        channel = Channel(name, ours)
-        return NamespaceNode(name, channel, started["pid"], started["space"], self.process.pid)
+        answer = self._channel.ask("start_node", request, what=f"start node {name}")
+        return Starting(name, ours, answer, self)
 
     def close(self) -> None:
         """End the launcher and with it everything it started. Idempotent."""
-        self.node.close()
+        self._channel.close()
         self._hand.close()
         try:
             self.process.wait(timeout=5)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.nodes.base import Completed, Node
 from harness.ovs.errors import DaemonError, UnexpectedOutputError
@@ -23,8 +24,7 @@ _TAIL = 15
 """Lines of a log that an error shows."""
 
 
-@dataclass(frozen=True)
-class Daemon:
+class Daemon(msgspec.Struct, frozen=True):
     """A running daemon. ``started`` is in clock ticks since boot (proc_pid_stat(5), field 22);
     with the pid it tells a daemon from another that got the same pid."""
 

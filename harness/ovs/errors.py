@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 
 class OvsError(RuntimeError):
@@ -26,8 +27,7 @@ class UnexpectedOutputError(OvsError):
     """Open vSwitch printed something that the harness does not know how to read."""
 
 
-@dataclass(frozen=True)
-class PortFailure:
+class PortFailure(msgspec.Struct, frozen=True):
     """A port or a bridge that could not be made. ``interface`` is None for a whole bridge;
     ``bridge`` is None where it is not known."""
 

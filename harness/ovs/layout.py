@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.nodes.base import Node
 from harness.ovs.errors import OvsError
@@ -18,8 +19,7 @@ _SETTING = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """Directories of one installation, as its own ``ovs-lib`` has them. Absolute paths."""
 
     datadir: str

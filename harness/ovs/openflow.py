@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.nodes.base import Completed, Node
 from harness.ovs.errors import OpenFlowError
@@ -27,8 +28,7 @@ _REFUSED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """One call of ovs-ofctl: words after the options, and what it reads from its standard input."""
 
     bridge: str

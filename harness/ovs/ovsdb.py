@@ -6,8 +6,9 @@ A query takes a sixtieth of the time that it takes through ovs-vsctl.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from harness.nodes.base import Node
 from harness.ovs.errors import OvsError
@@ -17,8 +18,7 @@ NAME = "Open_vSwitch"
 Scalar = str | int | float | bool
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column's shape, from the schema (RFC 7047, 3.2, ``<column-schema>`` and ``<type>``)."""
 
     shape: Literal["one", "optional", "set", "map"]

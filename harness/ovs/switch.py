@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from harness.nodes.base import Completed, Node, NodeError, Pending
 from harness.ovs import apply, daemons, layout, reading
@@ -21,8 +22,7 @@ _TIMEOUT = 30
 """Seconds that a command by hand may take."""
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(msgspec.Struct, frozen=True):
     """What happened to frames in a datapath (ovs-dpctl(8), "show"): ``hit`` found their flow there,
     ``missed`` went up to ovs-vswitchd, ``lost`` were dropped on their way up."""
 
@@ -34,8 +34,7 @@ class Counters:
         return Counters(self.hit + other.hit, self.missed + other.missed, self.lost + other.lost)
 
 
-@dataclass(frozen=True)
-class Learned:
+class Learned(msgspec.Struct, frozen=True):
     """An entry of a bridge's MAC table (ovs-appctl(8), ``fdb/show``). ``port`` is an OpenFlow port
     number or ``LOCAL``; ``age`` is in seconds, None for a static entry."""
 

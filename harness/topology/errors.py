@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 Path = tuple[str | int, ...]
 """Where in the data: ``("switches", 0, "bridges", 1, "name")``."""
@@ -19,8 +20,7 @@ def path_text(path: Path) -> str:
     return text.removeprefix(".") or "topology"
 
 
-@dataclass(frozen=True)
-class Mistake:
+class Mistake(msgspec.Struct, frozen=True):
     """One thing that is wrong. ``place`` is for the reader: a path, a call or a file's line."""
 
     place: str
