@@ -195,11 +195,12 @@ def _examine_image(name: str, nodes_run: bool) -> Finding:
         image = images.resolve(name, build=False)
     except images.ImageError as error:
         if name == "host":
-            return Finding("image", name, False, "not installed", _after(str(error)))
+            said = str(error).partition("; ")[0].removeprefix("image host: ")
+            return Finding("image", name, False, said, _after(str(error)))
         return _examine_unbuilt(name)
     refused = _try_node(image) if nodes_run else ""
     if refused:
-        remedy = "run as root, or use an image of the catalogue" if name == "host" else _anew(name)
+        remedy = "use an image of the catalogue" if name == "host" else _anew(name)
         return Finding("image", name, False, refused, remedy)
     return Finding("image", name, True, f"Open vSwitch {image.version}")
 

@@ -1,14 +1,19 @@
-"""pytest plugin: options, fixtures, the marker ``requires``, and what a failure leaves behind."""
+"""pytest plugin: options, fixtures, the marker ``requires``, and what a failure leaves behind.
+
+Once installed it is part of every run of pytest, also of projects that know nothing of it. There
+it costs no import, prints nothing, and leaves arguments and fixtures that are called as its own
+ones to whoever defined them.
+"""
 
 from __future__ import annotations
 
 import os
-import random
+import secrets
 import shlex
 import signal
 import sys
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +24,11 @@ if TYPE_CHECKING:
     from harness.topology import Topology
 
 _LABS: pytest.StashKey[list[Lab]] = pytest.StashKey()
+"""On a test, or on a module, the labs that the fixtures below have made for it."""
 _SEED: pytest.StashKey[int] = pytest.StashKey()
+_TARGETS: pytest.StashKey[list[str]] = pytest.StashKey()
+_SAID: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether the line about targets and seed has been printed."""
 _SEED_LIMIT = 1 << 32
 
 
@@ -63,26 +72,30 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "requires(*features): skip where the target lacks one, as found by trying: "
-        "'tunnel:TYPE', 'datapath:FEATURE', 'openflow:VERSION', 'appctl:COMMAND', 'meters'",
+        "'tunnel:TYPE', 'datapath:FEATURE', 'openflow:VERSION', 'appctl:COMMAND', "
+        "'column:TABLE.COLUMN', 'meters'",
     )
     given = getattr(config, "workerinput", {}).get("harness_seed", config.option.harness_seed)
-    config.stash[_SEED] = random.randrange(_SEED_LIMIT) if given is None else given
+    # Not from `random`, whose state belongs to the project that is tested.
+    config.stash[_SEED] = secrets.randbelow(_SEED_LIMIT) if given is None else given
     if config.option.keep_lab and config.getoption("numprocesses", None):
         raise pytest.UsageError("--keep-lab waits for Enter, so it does not go with -n")
-    config.stash[_TARGETS] = _targets(config)
+    if config.option.target:
+        # A mistake is told at once.
+        _targets(config)
 
 
-_TARGETS: pytest.StashKey[list[Target]] = pytest.StashKey()
+def _targets(config: pytest.Config) -> list[str]:
+    """The names of the run's targets. Raise :class:`pytest.UsageError` for a bad one."""
+    if _TARGETS not in config.stash:
+        from harness.lab.target import DEFAULT_TARGET, Target, TargetError
 
-
-def _targets(config: pytest.Config) -> list[Target]:
-    from harness.lab.target import DEFAULT_TARGET, Target, TargetError
-
-    try:
-        given = [Target.parse(text) for text in config.option.target or [DEFAULT_TARGET]]
-    except TargetError as error:
-        raise pytest.UsageError(str(error)) from error
-    return list(dict.fromkeys(given))
+        try:
+            given = [str(Target.parse(text)) for text in config.option.target or [DEFAULT_TARGET]]
+        except TargetError as error:
+            raise pytest.UsageError(str(error)) from error
+        config.stash[_TARGETS] = list(dict.fromkeys(given))
+    return config.stash[_TARGETS]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -91,18 +104,79 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["harness_seed"] = node.config.stash[_SEED]
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    targets = ", ".join(str(target) for target in config.stash[_TARGETS])
-    return f"ovs-harness: targets {targets}; seed {config.stash[_SEED]}"
+# -- what the run is about, said once it is known that anything here takes part
+
+
+def pytest_report_collectionfinish(
+    config: pytest.Config, items: Sequence[pytest.Item]
+) -> str | None:
+    # Where no test has asked for the targets, there is no need to know them.
+    return _header(config, [item.nodeid for item in items]) if _TARGETS in config.stash else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
+    """The process that reports collects nothing itself: the workers tell it."""
+    header = _header(node.config, ids)
+    if header is not None and not node.config.stash.get(_SAID, False):
+        node.config.stash[_SAID] = True
+        _write_line(node.config, header)
+
+
+def _header(config: pytest.Config, ids: Iterable[str]) -> str | None:
+    """Targets and seed; None for a run in which no test has a target in its id, or with -q."""
+    targets = _targets(config)
+    parameters = {nodeid.partition("[")[2] for nodeid in ids}
+    used = any(target in text for text in parameters for target in targets)
+    if not used or config.option.verbose < 0:
+        return None
+    return f"ovs-harness: targets {', '.join(targets)}; seed {config.stash[_SEED]}"
 
 
 # -- targets
 
 
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest) -> Target:
+    """What the test runs on. A test that asks for it, or for a lab, runs once for each of the
+    run's targets. A project may have a fixture of this name, or parametrize it: that one counts."""
+    from harness.lab.target import Target
+
+    if not hasattr(request, "param"):
+        raise pytest.UsageError(
+            "`target` (which `lab` needs) has to be an argument of the test or of one of its "
+            "fixtures: getfixturevalue() comes too late to run the test once for each target"
+        )
+    return Target.parse(request.param)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "target" in metafunc.fixturenames:
-        targets = metafunc.config.stash[_TARGETS]
-        metafunc.parametrize("target", targets, ids=str, scope="session")
+    if _uses_our_target(metafunc):
+        targets = _targets(metafunc.config)
+        metafunc.parametrize("target", targets, ids=targets, indirect=True, scope="session")
+
+
+def _uses_our_target(metafunc: pytest.Metafunc) -> bool:
+    """Whether ``target`` is the fixture above, and nobody else says which values it takes."""
+    if "target" not in metafunc.fixturenames or _is_parametrized(metafunc, "target"):
+        return False
+    # Nearest last. A fixture that overrides the one above may ask for it in turn, as pytest's own
+    # look at parametrized fixtures allows for. There is no public way to see which one applies.
+    for definition in reversed(metafunc._arg2fixturedefs.get("target", ())):
+        if definition.func.__module__ == __name__:
+            return True
+        if definition.params is not None or "target" not in definition.argnames:
+            return False
+    return False
+
+
+def _is_parametrized(metafunc: pytest.Metafunc, name: str) -> bool:
+    """Whether a mark, or a ``pytest_generate_tests`` called before, parametrizes an argument."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+        if name in ([one.strip() for one in names.split(",")] if isinstance(names, str) else names):
+            return True
+    return any(name in call.params for call in metafunc._calls)
 
 
 # -- fixtures
@@ -140,22 +214,32 @@ def _live(request: pytest.FixtureRequest, target: Target, topology: Topology) ->
         _lacking(config, str(lacking))
     _check_requirements(request, target)
     seed = zlib.crc32(request.node.nodeid.encode(), config.stash[_SEED])
+    labs = request.node.stash.setdefault(_LABS, [])
     with Lab(topology, fabric(), found.lower, target=target, seed=seed) as live:
-        yield live
+        labs.append(live)
+        try:
+            yield live
+        finally:
+            labs.remove(live)
 
 
 def _progress(config: pytest.Config) -> Any:
     """Show a line now, whatever pytest captures: building an image takes half a minute."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
 
     def show(line: str) -> None:
-        if reporter is not None and capture is not None:
+        if capture is not None:
             with capture.global_and_fixture_disabled():
-                reporter.ensure_newline()
-                reporter.write_line(f"ovs-harness: {line}")
+                _write_line(config, f"ovs-harness: {line}")
 
     return show
+
+
+def _write_line(config: pytest.Config, line: str) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.ensure_newline()
+        reporter.write_line(line)
 
 
 def _lacking(config: pytest.Config, what: str) -> None:
@@ -178,17 +262,18 @@ def _check_requirements(request: pytest.FixtureRequest, target: Target) -> None:
 
 
 def _labs_of(item: pytest.Item) -> list[Lab]:
-    from harness.lab import Lab
-
-    values = getattr(item, "funcargs", {}).values()
-    return [value for value in values if isinstance(value, Lab)]
+    """The labs that the fixtures ``lab`` and ``module_lab`` made and a test was given. One that a
+    project makes by itself is its own to judge."""
+    given = {id(value) for value in getattr(item, "funcargs", {}).values()}
+    made = [lab for node in item.listchain() for lab in node.stash.get(_LABS, [])]
+    return [lab for lab in made if id(lab) in given]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """A scenario that passed has failed all the same when a daemon died or frames were odd."""
     yield
-    for one in _labs_of(item) if "target" in getattr(item, "fixturenames", ()) else []:
+    for one in _labs_of(item):
         one.verify()
         item.user_properties.extend(one.measurements.items())
 
@@ -198,7 +283,7 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report: pytest.TestReport = yield
-    if report.when == "call" and report.failed and "target" in getattr(item, "fixturenames", ()):
+    if report.when == "call" and report.failed:
         for one in _labs_of(item):
             _leave_bundle(item, one, report)
             if item.config.option.keep_lab:
@@ -273,7 +358,8 @@ def pytest_assertrepr_compare(
 ) -> list[str] | None:
     """Say in words how what arrived differs from what should have."""
     del config
-    if op != "==":
+    # Where nothing has imported the module, neither side is of its types.
+    if op != "==" or "harness.traffic" not in sys.modules:
         return None
     from harness.traffic.explain import explain
 

@@ -178,6 +178,16 @@ def test_a_harness_that_does_not_listen_does_not_hold_up_the_agent(process: Proc
     assert done == dict.fromkeys(range(1, 6), (0, 4000000))
 
 
+def test_it_does_not_wait_for_a_pipe(node: RemoteNode, tmp_path: Path) -> None:
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    with pytest.raises(NodeError, match=f"cannot read {pipe}: not a regular file"):
+        node.read_file(pipe)
+    with pytest.raises(NodeError, match=f"cannot write {pipe}: .*No such device or address"):
+        node.write_file(pipe, "x")
+    assert node.run(["echo", "alive"]).stdout == "alive\n"
+
+
 def test_both_sides_sending_much_at_once_do_not_lock_up(node: RemoteNode) -> None:
     data = b"x" * (8 << 20)
     waiting = [node.run_soon(["cat"], stdin=data) for _ in range(6)]

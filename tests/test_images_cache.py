@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from harness import images
-from harness.images import ImageError
+from harness.images import ImageError, rootfs
 from harness.images.cache import Meta
 
 FAKE = """#!{python}
@@ -437,15 +437,32 @@ def test_a_wrong_prefix_is_refused(name: str, said: str) -> None:
         images.resolve(name)
 
 
+@pytest.mark.usefixtures("fake")
 def test_the_host_has_an_open_vswitch_or_is_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.images.rootfs.ovs_prefix", lambda _: None)
     with pytest.raises(ImageError, match="apt-get install openvswitch-switch"):
         images.resolve("host")
     monkeypatch.setattr("harness.images.rootfs.ovs_prefix", lambda _: "/usr")
     monkeypatch.setattr("harness.images.rootfs.ovs_version", lambda *_: "3.1.0")
+    monkeypatch.setattr("harness.images.rootfs.lacking", lambda *_: ["ping"])
+    with pytest.raises(ImageError, match="no ping; run `sudo apt-get install iputils-ping`"):
+        images.resolve("host")
+    monkeypatch.setattr("harness.images.rootfs.lacking", lambda *_: [])
     image = images.resolve("host")
-    assert (image.lower, image.version, image.suite) == ((Path("/"),), "3.1.0", None)
+    own, root = image.lower
+    assert (root, image.version, image.suite) == (Path("/"), "3.1.0", None)
+    assert list((own / "etc/openvswitch").iterdir()) == []
+    assert (own / "var/run").readlink() == Path("/run")
+    assert images.resolve("host").lower == image.lower
     image.hold().close()
+
+
+def test_programs_are_looked_for_where_they_are_installed(tmp_path: Path) -> None:
+    for place in ("usr/bin", "sbin", "usr/local/sbin"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / place.replace("/", "-")).symlink_to("/nowhere")
+    programs = ["usr-bin", "sbin", "usr-local-sbin", "other"]
+    assert rootfs.lacking(tmp_path, programs) == ["other"]
 
 
 def test_progress_comes_while_a_build_runs(fake: Fake, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ passes, and nothing else is ever called unknown."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from harness.lab import Lab, Traffic, engine
+from harness.lab.drain import Look
 from harness.nodes.namespace import Fabric
 from harness.polling import eventually
 from harness.topology import Topology
@@ -55,13 +58,19 @@ def send_signal(lab: Lab, name: str) -> None:
 def overloaded(lab: Lab) -> Traffic:
     """Traffic while the switch stands still, until its receive queue has lost frames."""
     with lab.traffic(rate=20_000, pairs=[("a", "b")], size=1500) as traffic:
-        send_signal(lab, "STOP")
-        try:
-            dropped = lambda: lab.engine.drain.look().drops["s1"]  # noqa: E731
-            eventually(dropped, within=20, what="the receive queue overflows")
-        finally:
-            send_signal(lab, "CONT")
+        overflow(lab)
     return traffic
+
+
+def overflow(lab: Lab) -> None:
+    """Have the switch stand still until its receive queue has lost frames."""
+    before = lab.engine.drain.look().drops["s1"]
+    send_signal(lab, "STOP")
+    try:
+        dropped = lambda: lab.engine.drain.look().drops["s1"]  # noqa: E731
+        eventually(dropped, lambda now: now > before, within=20, what="the queue overflows")
+    finally:
+        send_signal(lab, "CONT")
 
 
 def test_frames_that_the_switch_never_saw_make_it_unknown(lab: Lab) -> None:
@@ -80,6 +89,39 @@ def test_a_scenario_that_never_asks_does_not_pass(lab: Lab) -> None:
     assert lab.probe("a", to="b").heard_at == {"b"}
     with pytest.raises(Unknown, match="receive queues of s1"):
         lab.verify()
+
+
+def test_what_a_port_dropped_counts_when_the_port_is_gone(lab: Lab) -> None:
+    """Its socket is gone too, and with it the kernel's count."""
+    with lab.traffic(rate=20_000, pairs=[("a", "b")], size=1500) as traffic:
+        overflow(lab)
+        lab.switch("s1").vsctl("del-port", "a")
+    with pytest.raises(Unknown, match=r"\d+ frames found no room in the receive queues of s1"):
+        _ = traffic.leaked
+
+
+@pytest.mark.parametrize("backlog_dropped", [True, False])
+def test_frames_that_the_kernel_lost_on_their_way_make_it_unknown(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, backlog_dropped: bool
+) -> None:
+    """Interfaces count them among what they drop for other reasons, which are the scenario's own:
+    here a host's interface that is too small. That is said apart by the kernel's own count."""
+    lab.announce()
+    lab.node("s1").run(["ip", "link", "set", "eth0", "mtu", "1000"], host="c")
+    look = lab.engine.drain.look
+    counts = itertools.count(5)
+
+    def look_at_a_busy_machine() -> Look:
+        return replace(look(), backlogs=(next(counts) if backlog_dropped else 5,))
+
+    monkeypatch.setattr(lab.engine.drain, "look", look_at_a_busy_machine)
+    sent = lab.probe("a", size=1200)
+    if not backlog_dropped:
+        assert sent.heard_at == {"b"}
+        return
+    said = r"the kernel's backlog had no room for 1 frames at s1 \(c\)"
+    with pytest.raises(Unknown, match=said):
+        _ = sent.heard_at
 
 
 def test_a_capture_that_dropped_a_frame_makes_it_unknown(
@@ -114,6 +156,8 @@ def test_a_drain_that_never_ends_is_given_up_with_words(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "BOUND", 1.0)
+    # To the lab nobody has sent them.
+    lab.expect("strays")
     node = lab.node("s1")
     # Sent by the agent that is asked for the counters: between two looks there is always a frame.
     (port,) = node.open_ports([("a", "eth0")]).result()

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -151,6 +154,50 @@ def test_close_ends_everything_and_again_is_nothing(
     with pytest.raises(NodeLost, match="n1: closed; asked to run `true`"):
         node.run(["true"])
     assert other.run(["echo", "alive"]).stdout == "alive\n"
+
+
+def test_close_ends_a_node_whose_agent_has_stopped(
+    own_fabric: Fabric,
+    pair: tuple[NamespaceNode, NamespaceNode],
+    outside_pid: OutsidePid,
+    stopped: Stop,
+) -> None:
+    node, other = pair
+    node.run(["sh", "-c", "setsid sleep 600 & exit 0"])
+    everything = below(outside_pid(own_fabric, node.pid))
+    stopped(everything[0])
+    node.close()
+    gone(everything)
+    assert other.run(["echo", "alive"]).stdout == "alive\n"
+
+
+def test_the_launcher_outlives_the_thread_that_started_it(ready: Environment) -> None:
+    made: list[Fabric] = []
+    thread = threading.Thread(target=lambda: made.append(Fabric()))
+    thread.start()
+    thread.join()
+    with closing(made[0]) as fabric, closing(fabric.start_node("n1", ready.lower)) as node:
+        assert node.run(["echo", "alive"]).stdout == "alive\n"
+
+
+def test_a_launcher_of_another_thread_ends_with_the_process() -> None:
+    script = """
+import threading, time
+from harness.nodes.namespace import Fabric
+made = []
+thread = threading.Thread(target=lambda: made.append(Fabric()))
+thread.start()
+thread.join()
+made[0].wait()
+print(made[0].process.pid, flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as harness:
+        assert harness.stdout is not None
+        everything = below(int(harness.stdout.readline()))
+        assert len(everything) == 2
+        harness.kill()
+    gone(everything)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

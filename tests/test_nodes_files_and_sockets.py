@@ -252,7 +252,7 @@ def test_a_daemon_that_does_not_answer_is_told_within_the_bound(
     pending = node.json_rpc_soon(PATH, "slow", [], timeout=0.3)
     daemon.accept()
     late = daemon.heard()
-    with pytest.raises(NodeError, match=f"cannot ask {PATH} for slow: {PATH}: no answer in time"):
+    with pytest.raises(NodeError, match=f"cannot ask {PATH} for slow: no answer in time$"):
         pending.result()
     assert 0.3 <= time.monotonic() - began < 5
     # The answer that comes after all is nobody's.

@@ -176,7 +176,7 @@ def test_100_captures_at_once(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        (("b", "eth7", "in"), "No such device"),
+        (("b", "eth7", "in"), "eth7: No such device"),
         (("nowhere", "eth0", "in"), "no network namespace 'nowhere'"),
     ],
 )
@@ -188,6 +188,34 @@ def test_where_nothing_can_be_captured_or_sent(
     with pytest.raises(NodeError, match=f"n1: cannot open ports: .*{said}"):
         pair.node.open_ports([where[:2]]).result()
     assert pair.node.run(["true"]).status == 0
+
+
+def test_where_one_of_many_cannot_be_opened_none_is(pair: Pair) -> None:
+    def open_sockets() -> int:
+        return len(pair.node.run(["ls", "/proc/1/fd"]).stdout.split())
+
+    before = open_sockets()
+    at = [("b", "eth0", "in")] * 3 + [("b", "eth7", "in")]
+    with pytest.raises(NodeError, match="eth7"):
+        pair.node.open_captures(at, [Heard()] * 4, **RING).result()
+    with pytest.raises(NodeError, match="eth7"):
+        pair.node.open_ports([("b", "eth0"), ("b", "eth7")]).result()
+    assert open_sockets() == before
+
+
+def test_no_captures_are_opened_and_closed(pair: Pair) -> None:
+    assert pair.node.open_captures([], [], **RING).result() == []
+    pair.node.close_captures([]).result()
+
+
+def test_a_capture_that_is_closed_while_it_is_read_to_its_end(pair: Pair) -> None:
+    number, _heard = pair.capture(retire=60_000)
+    pair.send(frame())
+    reading = pair.node.sync_captures([number])
+    pair.node.close_captures([number]).result()
+    with pytest.raises(NodeError, match="n1: cannot read captures to their end: a capture was end"):
+        reading.result()
+    assert pair.node.run(["echo", "alive"]).stdout == "alive\n"
 
 
 def test_a_frame_that_is_refused_is_told_and_the_others_are_sent(pair: Pair) -> None:
@@ -265,6 +293,16 @@ def test_a_stream_goes_on_until_it_is_stopped(pair: Pair, template: Template) ->
     assert so_far() == sent
 
 
+def test_a_stream_that_two_wait_for_ends_once(pair: Pair, template: Template) -> None:
+    asked = spec(template, rate=100, count=20)
+    stream = pair.node.start_stream(pair.a, asked, template.frame).result()
+    first, second = (pair.node.stop_stream(stream, wait=True) for _ in range(2))
+    assert first.result()["sent"] == 20
+    with pytest.raises(NodeError, match="cannot stop a stream: the agent failed"):
+        second.result()
+    assert pair.node.run(["echo", "alive"]).stdout == "alive\n"
+
+
 def test_many_streams_at_once(pair: Pair) -> None:
     number, heard = pair.capture(blocks=512)
     templates = [Template.make(frame(), 7, flow) for flow in range(20)]
@@ -304,5 +342,5 @@ def test_the_harness_s_own_sockets_are_not_counted(pair: Pair) -> None:
     opened.result()
     pair.node.open_ports([(None, "x")]).result()
     answer = pair.node.queues()
-    assert answer.result() == []
+    assert answer.result()["sockets"] == []
     assert b"x:" in answer.blob()

@@ -233,10 +233,25 @@ def test_columns_of_an_interface(port: Port, expected: set[str]) -> None:
             HostPort(name="p", other_config={"qinq-ethtype": "802.1q"}),
             {'other_config={"qinq-ethtype"="802.1q"}'},
         ),
+        (HostPort(name="p", protected=True), {"protected=true"}),
     ],
 )
 def test_columns_of_a_port(port: Port, expected: set[str]) -> None:
     assert created(one_port(port), "Port")[1] == {'name="p"', "interfaces=[@r2]"} | expected
+
+
+def test_a_local_port_has_the_vlan_columns_of_its_bridge() -> None:
+    vlan = Vlan(tag=9, mode="native-untagged", trunks=(1,))
+    switch = Switch(name="s", bridges=(Bridge(name="br0", vlan=vlan, protected=True),))
+    (columns,) = created(switch, "Port")
+    assert columns == {
+        'name="br0"',
+        "interfaces=[@r0]",
+        "tag=[9]",
+        'vlan_mode="native-untagged"',
+        "trunks=[1]",
+        "protected=true",
+    }
 
 
 def test_a_bond_has_an_interface_for_every_member() -> None:
@@ -289,6 +304,7 @@ def test_mirrors_refer_to_ports_of_their_bridge() -> None:
         mirrors=(
             Mirror(name="span", select_src_port=("p",), select_dst_port=("br0",), output_port="q"),
             Mirror(name="rspan", select_all=True, select_vlan=(5, 6), output_vlan=100, snaplen=64),
+            Mirror(name="f", select_all=True, filter="tcp,tp_dst=80", output_vlan=100),
         ),
     )
     switch = Switch(name="s", bridges=(bridge,))
@@ -301,8 +317,9 @@ def test_mirrors_refer_to_ports_of_their_bridge() -> None:
             "output_vlan=[100]",
             "snaplen=[64]",
         },
+        {'name="f"', "select_all=true", 'filter=["tcp,tp_dst=80"]', "output_vlan=[100]"},
     ]
-    assert "mirrors=[@r6,@r7]" in created(switch, "Bridge")[0]
+    assert "mirrors=[@r6,@r7,@r8]" in created(switch, "Bridge")[0]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,15 @@ def test_a_patch_gives_both_ends_and_a_second_one_other_names(topo: Topology) ->
     assert ports[1].peer == "int-to-pif-2"
 
 
+def test_a_patch_may_lead_back_to_its_own_bridge(topo: Topology, br: BridgeHandle) -> None:
+    near, far = br.patch(br, tag=7)
+    assert (near.bridge, far.bridge) == (br, br)
+    assert bridge(topo).ports == (
+        PatchPort(name="br0-to-br0", peer="br0-to-br0-2", vlan=Vlan(tag=7)),
+        PatchPort(name="br0-to-br0-2", peer="br0-to-br0"),
+    )
+
+
 def test_long_bridge_names_still_give_patch_names_that_fit(topo: Topology) -> None:
     switch = topo.switch("s1")
     one, two = switch.bridge("br-integration1"), switch.bridge("br-integration2")
@@ -160,6 +169,20 @@ def test_a_range_is_a_list_of_vlans(topo: Topology, br: BridgeHandle) -> None:
     assert bridge(topo).ports[0].vlan == Vlan(trunks=(10, 11, 12))
 
 
+def test_a_bridge_has_the_columns_of_its_local_port(topo: Topology) -> None:
+    topo.switch("s1").bridge("br0", tag=9, vlan_mode="native-tagged", trunks=[1], protected=True)
+    data = bridge(topo)
+    assert data.vlan == Vlan(tag=9, mode="native-tagged", trunks=(1,))
+    assert data.protected
+
+
+def test_any_port_may_be_protected(topo: Topology, br: BridgeHandle) -> None:
+    br.host("vm", protected=True)
+    br.bond("bond0", [topo.underlay("a"), topo.underlay("b")], protected=True)
+    br.internal("mgmt")
+    assert [port.protected for port in bridge(topo).ports] == [True, True, False]
+
+
 def test_every_mistake_names_its_own_call(topo: Topology, br: BridgeHandle) -> None:
     br.host("fine")
     br.host("vm", tag=4096)
@@ -200,6 +223,10 @@ Verb = Callable[[BridgeHandle], Any]
         (lambda br: br.flow(3), "expected flows as text, got 3"),
         (lambda br: br.address(None), "expected an address as text, got None"),
         (lambda br: br.mirror("m", output_vlan="5"), "output_vlan: expected `int | None`"),
+        (lambda br: br.host("vm", protected=1), "'vm': protected: expected `bool`, got `int`"),
+        (lambda br: br.switch.bridge("b", tag="9"), "'b': tag: expected `int | None`, got `str`"),
+        (lambda br: br.switch.bridge("b", protected="x"), "'b': protected: expected `bool`"),
+        (lambda br: br.switch.bridge("b", qos={}), "'qos' is no argument of a bridge"),
         (lambda br: br.switch.bridge("b", fail_mode="safe"), "use 'standalone', 'secure'"),
         (lambda br: br.switch.topology.underlay("w", "1500"), "'w': mtu: expected `int`"),
         (lambda br: br.switch.topology.switch("s", routes="default"), "routes: expected `list`"),

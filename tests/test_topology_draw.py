@@ -11,6 +11,7 @@ import pytest
 
 from harness.topology import Topology, TopologySpec
 from harness.topology.draw import metrics, to_dot, to_mermaid, to_svg, words
+from harness.topology.draw.layout import plan
 from harness.topology.draw.links import tunnel_links
 from harness.topology.draw.stacks import stacks
 from harness.topology.model import Mirror, TunnelPort, Vlan
@@ -72,11 +73,27 @@ def rows_of_patches() -> TopologySpec:
     return topo.freeze()
 
 
+def loops() -> TopologySpec:
+    """Patches from a bridge to itself, beside one that leads to the bridge below."""
+    topo = Topology("loops")
+    switch = topo.switch("s1")
+    upper, lower = switch.bridge("br-int", tag=9, protected=True), switch.bridge("br-pif")
+    upper.patch(upper)
+    upper.patch(upper)
+    upper.patch(lower)
+    upper.host("h", tag=5, protected=True)
+    lower.patch(lower)
+    lower.patch(lower)
+    lower.uplink(topo.underlay("wire"))
+    return topo.freeze()
+
+
 SPECS = {
     "everything": everything(),
     "many": many(8, 5),
     "ring of three": many(3, 2),
     "patches": rows_of_patches(),
+    "loops": loops(),
     "empty": Topology("empty").freeze(),
 }
 every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
@@ -126,6 +143,13 @@ def test_every_box_lies_within_another_or_beside_it(spec: TopologySpec) -> None:
 
 
 @every_spec
+def test_every_patch_stays_within_its_switch(spec: TopologySpec) -> None:
+    for switch in plan(spec).switches:
+        for link in switch.links:
+            assert switch.y < link.lane < switch.y + switch.h
+
+
+@every_spec
 def test_the_same_data_gives_the_same_picture(spec: TopologySpec) -> None:
     again = msgspec.convert(msgspec.to_builtins(spec), TopologySpec)
     for draw in (to_svg, to_dot, to_mermaid):
@@ -143,6 +167,17 @@ def test_everything_is_in_the_picture() -> None:
     } <= shown  # fmt: skip
     assert any(text.startswith("mirror span: from web1, db1") for text in shown)
     assert any(text.startswith("trunk 100, 103") for text in shown)
+
+
+def test_what_is_protected_and_what_the_local_port_is_set_to_is_shown() -> None:
+    spec = SPECS["loops"]
+    assert {"access 5", "protected", "local port: access 9, protected"} <= {
+        text for text, _ in text_boxes(to_svg(spec))
+    }
+    for text in (to_dot(spec), to_mermaid(spec)):
+        assert "local port: access 9, protected" in text
+        assert "br-int" in text
+        assert "int-to-int" in text
 
 
 def test_every_port_and_underlay_is_in_the_texts() -> None:
@@ -178,6 +213,8 @@ def test_hundreds_of_hosts_are_drawn_quickly() -> None:
 
 def test_a_bridge_stands_below_the_one_whose_only_way_down_it_is() -> None:
     columns = [[number for number, _ in column] for column in stacks(SPECS["many"].switches[0])]
+    assert columns == [[0, 1]]
+    columns = [[number for number, _ in column] for column in stacks(SPECS["loops"].switches[0])]
     assert columns == [[0, 1]]
     columns = [[number for number, _ in column] for column in stacks(SPECS["patches"].switches[0])]
     assert sorted(number for column in columns for number in column) == [0, 1, 2, 3, 4]
@@ -253,5 +290,7 @@ def test_vlans_in_words(vlan: Vlan, said: list[str]) -> None:
 
 def test_mirrors_in_words() -> None:
     assert words.mirror(Mirror(name="m", output_vlan=9)) == "mirror m: nothing selected → VLAN 9"
-    every = Mirror(name="m", select_all=True, select_vlan=(1, 2), output_port="p")
-    assert words.mirror(every) == "mirror m: all ports, VLAN 1-2 → p"
+    every = Mirror(
+        name="m", select_all=True, select_vlan=(1, 2), filter="tcp,tp_dst=80", output_port="p"
+    )
+    assert words.mirror(every) == "mirror m: all ports, VLAN 1-2, tcp,tp_dst=80 → p"

@@ -88,6 +88,7 @@ def ports(draw: st.DrawFn, name: str, underlays: list[str], reach4: bool) -> Por
     common: dict[str, Any] = {
         "name": name,
         "vlan": draw(vlans()),
+        "protected": draw(st.booleans()),
         "other_config": draw(maps),
         "qos": {"type": draw(key), **draw(maps.filter(lambda found: "type" not in found))}
         if qos
@@ -134,7 +135,11 @@ def topologies(draw: st.DrawFn) -> TopologySpec:
             count = draw(st.integers(0, 4))
             found = [draw(ports(f"s{s}b{b}p{p}", underlays, bool(anchor))) for p in range(count)]
             names = [port.name for port in [*anchor, *found]]
-            mirrors = [Mirror(name="m", select_all=True, output_port=names[0])] if names else []
+            mirrors = (
+                [Mirror(name="m", select_all=True, filter="tcp", output_port=names[0])]
+                if names
+                else []
+            )
             bridges.append(
                 Bridge(
                     name=f"br{b}",
@@ -146,6 +151,8 @@ def topologies(draw: st.DrawFn) -> TopologySpec:
                     tlv_map=draw(text),
                     mcast_snooping=draw(st.booleans()),
                     mtu=draw(st.none() | mtus),
+                    vlan=draw(vlans()),
+                    protected=draw(st.booleans()),
                 )
             )
         switches.append(Switch(name=f"s{s}", bridges=tuple(bridges), other_config=draw(maps)))

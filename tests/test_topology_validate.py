@@ -60,8 +60,11 @@ GOOD: list[dict[str, Any]] = [
     {"ports": [WIRE, tunnel(), {"kind": "internal", "name": "tep", "addresses": LOCAL}]},
     {"ports": [bond("wire", "wire2")]},
     {"ports": [patch("p0", "gone", peer_missing=True)]},
+    {"ports": [patch("p0", "p1"), patch("p1", "p0")]},
+    {"ports": [host(protected=True)], "vlan": {"tag": 1}, "protected": True},
     {"ports": [host(qos={"type": "linux-htb", "max-rate": "1"}, queues={0: {"max-rate": "1"}})]},
     {"ports": [host()], "mirrors": [{"name": "m", "select_all": True, "output_port": "br0"}]},
+    {"mirrors": [{"name": "m", "select_all": True, "output_vlan": 1, "filter": "tcp,tp_dst=80"}]},
     {"flows": "priority=1,\tactions=drop\n# comment", "protocols": ["OpenFlow10", "OpenFlow15"]},
 ]  # fmt: skip
 
@@ -103,6 +106,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"ports": [host(vlan={"tag": 1, "trunks": [2], "mode": "access"})]},
      f"{PORT}.vlan.trunks", "mode access has no trunks"),
     ({"ports": [host(vlan={"tag": 1, "cvlans": [2]})]}, f"{PORT}.vlan.cvlans", "dot1q-tunnel"),
+    ({"vlan": {"tag": 4095}}, f"{BRIDGE}.vlan.tag", "VLAN 4095 is reserved"),
+    ({"vlan": {"mode": "access"}}, f"{BRIDGE}.vlan.mode", "needs a tag"),
     # Ends.
     ({"ports": [host(addresses=["10.0.0.1"])]}, f"{PORT}.addresses[0]", "prefix length"),
     ({"ports": [host(addresses=["10.0.0.1/33"])]}, f"{PORT}.addresses[0]", "prefix length"),
@@ -144,7 +149,6 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"ports": [patch("p0", "vm"), host()]}, f"{PORT}.peer", "'vm' is no patch port"),
     ({"ports": [patch("p0", "p1"), patch("p1", "p2", peer_missing=True)]},
      f"{PORT}.peer", "points to 'p2', not back to 'p0'"),
-    ({"ports": [patch("p0", "p1"), patch("p1", "p0")]}, f"{PORT}.peer", "on bridge 'br0'"),
     ({"ports": [patch("p0", "vm", peer_missing=True), host()]}, f"{PORT}.peer", "exists, though"),
     ({"ports": [patch("p0", "a b", peer_missing=True)]}, f"{PORT}.peer", "may hold only"),
     # Mirrors.
@@ -155,6 +159,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"mirrors": [{"name": "m", "output_port": "vm"}]}, "output_port", "'vm' is unknown in 'br0'"),
     ({"mirrors": [{"name": "m", "output_vlan": 1, "select_src_port": ["br1"]}]},
      "select_src_port[0]", "'br1' is unknown in 'br0'; did you mean 'br0'?"),
+    ({"mirrors": [{"name": "m", "output_vlan": 1, "filter": ""}]}, "filter", "is empty"),
+    ({"mirrors": [{"name": "m", "output_vlan": 1, "filter": "tcp\n"}]}, "filter", "line break"),
+    ({"mirrors": [{"name": "m", "output_vlan": 1, "filter": "tcp, in_port=1"}]},
+     "filter", "use select_src_port"),
     ({"mirrors": [{"name": "m", "output_vlan": 1, "snaplen": 13}]}, "snaplen", "14 to 65535"),
     ({"mirrors": [{"name": "m", "output_vlan": 1}] * 2}, "mirrors[1].name", "there twice"),
     # Tunnels.
@@ -247,8 +255,12 @@ def test_the_same_address_in_different_vlans_is_no_mistake() -> None:
         port = {"kind": "internal", "name": "i", "addresses": LOCAL, "vlan": {"tag": tag}}
         return {"ports": [WIRE, port]}
 
-    assert validate(two_switches(tagged(1), tagged(2))) == []
-    assert len(validate(two_switches(tagged(1), tagged(1)))) == 1
+    def local(tag: int) -> dict[str, Any]:
+        return {"ports": [WIRE], "addresses": LOCAL, "vlan": {"tag": tag}}
+
+    for make in (tagged, local):
+        assert validate(two_switches(make(1), make(2))) == []
+        assert len(validate(two_switches(make(1), make(1)))) == 1
 
 
 def test_a_patch_to_another_switch_says_what_to_use() -> None:

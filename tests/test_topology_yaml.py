@@ -32,6 +32,7 @@ switches:
     - kind: host
       name: vm1
       vlan: {tag: 900}
+      protected: true
       addresses: [192.0.2.1/24]
       mac: 00:11:22:33:44:55
       interface: {ingress_policing_rate: 1000, lldp: {enable: true}, admin: up, flag: true}
@@ -43,6 +44,7 @@ switches:
       priority=0,actions=drop
   - name: br-pif
     addresses: [10.0.0.1/24]
+    vlan: {tag: 7}
     ports:
     - {kind: patch, name: patch-to-int, peer: patch-to-pif}
     - {kind: uplink, name: eth0, underlay: wire}
@@ -84,6 +86,8 @@ def test_the_guide_reads_as_written() -> None:
     assert tun.key == "5001"
     assert br_int.flows == "priority=1,actions=normal\npriority=0,actions=drop\n"
     assert spec.switches[0].other_config == {"max-idle": "10000"}
+    assert vm.protected
+    assert (br_pif.vlan, br_pif.protected) == (Vlan(tag=7), False)
     assert br_pif.ports[1].name == "eth0"
     assert loads(dump(spec)) == spec
 

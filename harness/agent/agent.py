@@ -27,16 +27,18 @@ import heapq
 import json
 import mmap
 import os
-import select
+import re
 import selectors
 import signal
 import socket
+import stat
 import struct
 import sys
 import threading
 import time
 import traceback
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -250,6 +252,13 @@ def packet_sockets_without_drops() -> list[PacketSocket]:
     return [(int(line[8]), int(line[4]), int(line[6]), None) for line in lines]
 
 
+def backlog_drops() -> int:
+    """Frames that the backlogs of all processors had no room for (net.core.netdev_max_backlog),
+    since the machine started."""
+    with open("/proc/thread-self/net/softnet_stat") as file:
+        return sum(int(line.split()[1], 16) for line in file)
+
+
 # -------- frames (packet(7), AF_PACKET)
 
 SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 263, 5, 6, 10
@@ -268,6 +277,14 @@ ONLY_OUTGOING = struct.pack(
 )
 
 
+def attach(port: socket.socket, interface: str, protocol: int) -> None:
+    """Bind a packet socket; raise OSError naming the interface."""
+    try:
+        port.bind((interface, protocol))
+    except OSError as error:
+        raise OSError(error.errno, f"{interface}: {error.strerror or error}") from None
+
+
 class Capture:
     """A TPACKET_V3 ring on one interface. Blocks that the kernel retires are copied out whole."""
 
@@ -278,6 +295,15 @@ class Capture:
         self.packets = self.drops = self.read = 0
         self.next = 0
         self.blocks, self.block_size = blocks, block_size
+        self.ring: Optional[mmap.mmap] = None
+        try:
+            self._open(interface, direction, retire)
+        except Exception:
+            self.close()
+            raise
+
+    def _open(self, interface: str, direction: str, retire: int) -> None:
+        blocks, block_size = self.blocks, self.block_size
         self.socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
         if direction == "in":
             self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
@@ -300,10 +326,11 @@ class Capture:
         check(result, f"capture at {interface}")
         self.ring = mmap.mmap(self.socket.fileno(), block_size * blocks)
         # The protocol is given last: nothing is captured before the ring and filter are in place.
-        self.socket.bind((interface, ETH_P_ALL))
+        attach(self.socket, interface, ETH_P_ALL)
 
     def take(self) -> list[bytes]:
         """The retired blocks, oldest first, given back to the kernel."""
+        assert self.ring is not None
         taken = []
         for _ in range(self.blocks):
             start = self.next * self.block_size
@@ -329,7 +356,8 @@ class Capture:
         return self.read >= self.packets - self.drops
 
     def close(self) -> None:
-        self.ring.close()
+        if self.ring is not None:
+            self.ring.close()
         self.socket.close()
 
 
@@ -470,75 +498,202 @@ class Stream:
 
 # -------- JSON-RPC sockets
 
+ANSWER_LIMIT = 256 << 20
+"""Characters of an answer at most: it is kept in memory."""
+DEPTH_LIMIT = 256
+"""Brackets within each other at most. What reads or writes JSON here and in the harness is
+recursive, and has less than 1000 levels for everything."""
+RPC_UNSENT_LIMIT = 64 << 20
+"""Bytes that wait for a server that does not read, before it is asked no more."""
+CONNECT_AGAIN, CONNECT_SELDOM = 0.001, 0.05
+"""Seconds after the first and between the later attempts to connect to a busy server."""
+ESCAPED = re.compile(r"\\.", re.DOTALL)
+NO_BRACKET = re.compile(r"[^][{}]+")
+BLANK = re.compile(r"[ \t\n\r]*")
+
+
+class JsonObjects:
+    """Cuts a stream of JSON objects, which nothing need separate, where they end.
+
+    Each character is looked at once as it comes, however many pieces an object comes in, and once
+    more when its object is complete.
+    """
+
+    def __init__(self) -> None:
+        # A character may come in two pieces.
+        self.characters = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.decoder = json.JSONDecoder()
+        self.pieces: list[str] = []
+        """The beginning of an object that is not complete."""
+        self.size = self.depth = 0
+        self.carried = ""
+        """What the pieces end in the middle of: a string, or an escape sequence in one."""
+
+    def feed(self, data: bytes) -> Iterator[Request]:
+        """The objects that ``data`` completes. Raise ConnectionError for what is no object."""
+        piece = self.characters.decode(data)
+        complete = self._scan(piece)
+        self.size += len(piece)
+        if self.size > ANSWER_LIMIT:
+            raise ConnectionError("the answer is too long")
+        self.pieces.append(piece)
+        if complete or len(self.pieces) == 1:
+            yield from self._decode(complete)
+
+    def _scan(self, piece: str) -> int:
+        """How many times the outermost bracket is closed in ``piece``."""
+        bare = ESCAPED.sub("", self.carried + piece)
+        parts = bare.split('"')
+        in_string = len(parts) % 2 == 0
+        self.carried = ('"' if in_string else "") + ("\\" if bare.endswith("\\") else "")
+        complete = 0
+        for bracket in NO_BRACKET.sub("", "".join(parts[::2])):
+            if bracket in "{[":
+                self.depth += 1
+                if self.depth > DEPTH_LIMIT:
+                    raise ConnectionError("the answer is nested too deeply")
+            else:
+                self.depth -= 1
+                complete += self.depth == 0
+        return complete
+
+    def _decode(self, count: int) -> Iterator[Request]:
+        """Take ``count`` objects off the pieces, and look at what the next one begins with."""
+        text = "".join(self.pieces)
+        position = self._skip(text, 0)
+        for _ in range(count):
+            try:
+                message, position = self.decoder.raw_decode(text, position)
+            except ValueError:
+                raise ConnectionError("the other side does not speak JSON-RPC") from None
+            position = self._skip(text, position)
+            yield message
+        rest = text[position:]
+        self.pieces = [rest] if rest else []
+        self.size = len(rest)
+
+    @staticmethod
+    def _skip(text: str, position: int) -> int:
+        """Where the next object begins: after the blanks at ``position``."""
+        position = BLANK.match(text, position).end()  # type: ignore[union-attr]
+        if position < len(text) and text[position] != "{":
+            raise ConnectionError("the other side does not speak JSON-RPC")
+        return position
+
 
 class JsonRpc:
-    """A unix socket that speaks JSON-RPC 1.0: requests go out, answers are matched by their id."""
+    """A unix socket that speaks JSON-RPC 1.0: requests go out, answers are matched by their id.
+
+    Nothing here waits. What can't be sent yet is kept, and goes when :meth:`push` is called.
+    """
 
     def __init__(self, path: str, line: int) -> None:
         self.path = path
         self.key = (path, line)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(5)
-        self.socket.connect(path)
-        self.buffer = ""
-        # A character may come in two pieces.
-        self.characters = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        self.decoder = json.JSONDecoder()
+        self.socket.setblocking(False)
+        self.connected = False
+        self.patience = CONNECT_AGAIN / 2
+        """Seconds until connecting should be tried again."""
+        self.objects = JsonObjects()
         self.waiting: dict[int, int] = {}
         self.number = 0
+        self.outbox: deque[tuple[int, memoryview]] = deque()
+        """What is still to be sent, with the number of the question (0: it is an answer)."""
+        self.unsent = 0
+
+    def connect(self) -> bool:
+        """Connect, or say that this has to be tried again after :attr:`patience`."""
+        try:
+            self.socket.connect(self.path)
+        except BlockingIOError:
+            # Too many wait to be accepted. The kernel does not tell when there is room (connect(2),
+            # EAGAIN): it has to be tried.
+            self.patience = min(2 * self.patience, CONNECT_SELDOM)
+            return False
+        self.connected = True
+        return True
 
     @property
     def ended(self) -> bool:
         """Whether the other side has hung up."""
-        # Not recv() with MSG_DONTWAIT: on a socket with a timeout Python waits for it first. Nor
-        # select(2): in a node of hundreds of hosts descriptors are beyond its 1024.
-        waiting = select.poll()
-        waiting.register(self.socket, select.POLLIN)
+        if not self.connected:
+            return False
         try:
-            return bool(waiting.poll(0)) and not self.socket.recv(1, socket.MSG_PEEK)
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
         except OSError:
             return True
 
     def ask(self, method: str, params: List[Any], answer_to: int) -> int:
-        """Send a request; ``answer_to`` is handed back with its answer."""
-        self.number += 1
-        self.waiting[self.number] = answer_to
-        self._send({"id": self.number, "method": method, "params": params})
-        return self.number
+        """Have a request sent; ``answer_to`` is handed back with its answer."""
+        asked = self.number + 1
+        self._put(asked, {"id": asked, "method": method, "params": params})
+        self.number = asked
+        self.waiting[asked] = answer_to
+        return asked
 
-    def _send(self, message: Request) -> None:
-        self.socket.sendall(json.dumps(message).encode())
+    def _put(self, asked: int, message: Request) -> None:
+        if self.unsent > RPC_UNSENT_LIMIT:
+            raise OSError(errno.ENOBUFS, "it does not read what it is asked")
+        data = memoryview(json.dumps(message).encode())
+        self.outbox.append((asked, data))
+        self.unsent += len(data)
+
+    def push(self) -> None:
+        """Send what the other side has room for."""
+        while self.outbox and self.connected:
+            asked, data = self.outbox.popleft()
+            try:
+                sent = self.socket.send(data)
+            except BlockingIOError:
+                self.outbox.appendleft((asked, data))
+                return
+            self.unsent -= sent
+            if sent < len(data):
+                self.outbox.appendleft((asked, data[sent:]))
+
+    def forget(self, asked: int) -> tuple[Optional[int], str]:
+        """Give a question up: to whom its answer would have gone, if it is still due, and what is
+        known of why there is none. What has not begun to go out never will."""
+        answer_to = self.waiting.pop(asked, None)
+        for place, (question, data) in enumerate(self.outbox):
+            if question == asked:
+                if len(data) == len(data.obj):  # type: ignore[arg-type]
+                    del self.outbox[place]
+                    self.unsent -= len(data)
+                reads = "it does not read what it is asked"
+                return answer_to, reads if self.connected else "it accepts no connection"
+        return answer_to, ""
 
     def receive(self) -> Iterator[tuple[int, Request]]:
         """The answers that are complete. Raise ConnectionError at the end of the stream, and when
         what comes is not JSON-RPC."""
         try:
-            data = self.socket.recv(1 << 18, socket.MSG_DONTWAIT)
+            data = self.socket.recv(1 << 18)
         except BlockingIOError:
             return
         if not data:
             raise ConnectionError("the socket was closed by the other side")
-        self.buffer += self.characters.decode(data)
-        while True:
-            self.buffer = self.buffer.lstrip()
-            try:
-                message, end = self.decoder.raw_decode(self.buffer)
-            except ValueError:
-                return
-            except RecursionError:
-                raise ConnectionError("the answer is nested too deeply") from None
-            self.buffer = self.buffer[end:]
-            if not isinstance(message, dict):
-                raise ConnectionError("the other side does not speak JSON-RPC")
+        for message in self.objects.feed(data):
             if message.get("method") == "echo":
                 # ovsdb-server asks whether we are there, and hangs up on who does not answer.
                 answer = {"id": message.get("id"), "result": message.get("params"), "error": None}
-                self._send(answer)
+                self._put(0, answer)
             elif isinstance(message.get("id"), int) and message["id"] in self.waiting:
                 yield self.waiting.pop(message["id"]), message
 
 
-# -------- commands
+# -------- commands and files
+
+
+def read_regular(path: str) -> bytes:
+    """The content of a regular file: a pipe could have to be waited for, a device have no end."""
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read()
 
 
 class Command:
@@ -642,7 +797,7 @@ class Agent:
         self.ports: dict[int, socket.socket] = {}
         self.streams: dict[int, Stream] = {}
         self.rpcs: dict[tuple[str, int], JsonRpc] = {}
-        self.timers: list[tuple[float, int, object]] = []
+        self.timers: list[tuple[float, int, Job]] = []
         self.timer_number = 0
         self.numbers = 0
         self.sender = Sender()
@@ -674,7 +829,10 @@ class Agent:
                 if self.outbox:
                     self._flush()
         except EOFError:
-            self._close_captures(list(self.captures.values()))
+            # The kernel would close them one by one, and wait for a grace period each time.
+            jobs: list[Job] = [capture.close for capture in self.captures.values()]
+            for thread in self._side_by_side(jobs, lambda _: None):
+                thread.join()
 
     def _patience(self) -> float | None:
         if self.syncing:
@@ -690,7 +848,7 @@ class Agent:
         now = time.monotonic()
         while self.timers and self.timers[0][0] <= now:
             _when, _number, action = heapq.heappop(self.timers)
-            action()  # type: ignore[operator]
+            action()
         for stream in self.streams.values():
             if not stream.finished:
                 count = stream.due(now)
@@ -699,7 +857,7 @@ class Agent:
         if self.syncing:
             self.syncing = [entry for entry in self.syncing if not self._synced(*entry)]
 
-    def after(self, seconds: float, action: object) -> None:
+    def after(self, seconds: float, action: Job) -> None:
         """Call ``action`` once, ``seconds`` from now."""
         self.timer_number += 1
         heapq.heappush(self.timers, (time.monotonic() + seconds, self.timer_number, action))
@@ -732,16 +890,14 @@ class Agent:
         if operation is None:
             self.fail(number, f"the agent knows no operation {name!r}")
             return
+        self._attempt(number, lambda: operation(number, request, blob))
+
+    def _attempt(self, number: int, job: Job) -> None:
+        """Do what was requested, now or later; whatever is raised is the answer."""
         try:
-            operation(number, request, blob)
-        except OSError as error:
-            said = error.strerror or str(error)
-            if error.filename:
-                said = f"{error.filename}: {said}"
-            self.fail(number, said, error.errno or 0)
-        except ValueError as error:
-            # A name or setting that the system cannot take: one with a NUL character, say.
-            self.fail(number, str(error), errno.EINVAL)
+            job()
+        except (OSError, ValueError) as error:
+            self.refuse(number, error)
         except Exception:  # noqa: BLE001 - the caller is told where, and the node lives on
             # A defect of the agent's own.
             self.fail(number, "the agent failed: " + traceback.format_exc(limit=-4))
@@ -754,12 +910,23 @@ class Agent:
         """Answer a request with an error."""
         self._post({"id": number, "error": said, "errno": error_number})
 
+    def refuse(self, number: int, error: Exception) -> None:
+        """Answer a request with what the system said: OSError, or ValueError for a name or setting
+        that it cannot take (one with a NUL character, say)."""
+        if isinstance(error, OSError):
+            said = error.strerror or str(error)
+            if error.filename:
+                said = f"{error.filename}: {said}"
+            self.fail(number, said, error.errno or 0)
+        else:
+            self.fail(number, str(error), errno.EINVAL)
+
     def _post(self, message: Request, blob: bytes = b"") -> None:
         head = json.dumps(message).encode()
         self.outbox.append(memoryview(HEADER.pack(len(head) + len(blob), len(head)) + head))
         if blob:
             self.outbox.append(memoryview(blob))
-        self.unsent += len(head) + len(blob)
+        self.unsent += HEADER.size + len(head) + len(blob)
 
     def _flush(self, _: object = None) -> None:
         try:
@@ -772,7 +939,6 @@ class Agent:
                     else:
                         self.outbox[0] = self.outbox[0][sent:]
                         sent = 0
-                self.unsent = max(0, self.unsent)
             events = selectors.EVENT_READ
         except BlockingIOError:
             events = selectors.EVENT_READ | selectors.EVENT_WRITE
@@ -871,8 +1037,7 @@ class Agent:
         with self.inside(request.get("netns")):
             for path in request["paths"]:
                 try:
-                    with open(path, "rb") as file:
-                        content.append(file.read())
+                    content.append(read_regular(path))
                     errors.append(None)
                 except OSError as error:
                     content.append(b"")
@@ -891,7 +1056,8 @@ class Agent:
 
     def op_write(self, number: int, request: Request, blob: bytes) -> None:
         with self.inside(request.get("netns")):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            # A pipe that nobody reads is an error, and nothing to wait for.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
             with open(os.open(request["path"], flags, request["mode"]), "wb") as file:
                 file.write(blob)
         self.reply(number)
@@ -905,18 +1071,36 @@ class Agent:
             # Whoever listened there has gone; perhaps somebody else listens now.
             self._hang_up(rpc, ConnectionError("the socket was closed by the other side"))
             rpc = None
+        begin = rpc is None
         if rpc is None:
             rpc = self.rpcs[key] = JsonRpc(*key)
-            self.selector.register(rpc.socket, selectors.EVENT_READ, (self._answered, rpc))
+        asked = rpc.ask(request["method"], request["params"], number)
+        self.after(request["timeout"], partial(self._unanswered, rpc, asked))
+        if begin:
+            self._connect(rpc)
+        elif rpc.connected:
+            self._converse(rpc)
+
+    def _connect(self, rpc: JsonRpc) -> None:
+        """Connect; where too many wait to be, as long as somebody wants an answer."""
+        if self.rpcs.get(rpc.key) is not rpc:
+            return
+        if not rpc.waiting:
+            self._hang_up(rpc, ConnectionError("nobody asks"))
+            return
         try:
-            asked = rpc.ask(request["method"], request["params"], number)
-        except OSError as error:
-            # This question is among those that it answers with the error.
+            connected = rpc.connect()
+        except (OSError, ValueError) as error:
             self._hang_up(rpc, error)
             return
-        self.after(request["timeout"], lambda: self._unanswered(rpc, asked))
+        if not connected:
+            self.after(rpc.patience, partial(self._connect, rpc))
+            return
+        self.selector.register(rpc.socket, selectors.EVENT_READ, (self._converse, rpc))
+        self._converse(rpc)
 
-    def _answered(self, rpc: JsonRpc) -> None:
+    def _converse(self, rpc: JsonRpc) -> None:
+        """Take in what a JSON-RPC server says, and tell it what it has room for."""
         if self.rpcs.get(rpc.key) is not rpc:
             # Hung up on in this very turn.
             return
@@ -924,22 +1108,29 @@ class Agent:
             for number, message in rpc.receive():
                 answer = {"result": message.get("result"), "error": message.get("error")}
                 self.reply(number, answer)
+            rpc.push()
         except OSError as error:
             self._hang_up(rpc, error)
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if rpc.outbox else 0)
+        if self.selector.get_key(rpc.socket).events != events:
+            self.selector.modify(rpc.socket, events, (self._converse, rpc))
 
-    def _hang_up(self, rpc: JsonRpc, error: OSError) -> None:
+    def _hang_up(self, rpc: JsonRpc, error: Exception) -> None:
         del self.rpcs[rpc.key]
-        self.selector.unregister(rpc.socket)
+        if rpc.connected:
+            self.selector.unregister(rpc.socket)
         rpc.socket.close()
         # Forgotten, or their timers would answer them a second time.
         waiting, rpc.waiting = rpc.waiting, {}
         for number in waiting.values():
-            self.fail(number, f"{rpc.path}: {error}")
+            self.refuse(number, error)
 
     def _unanswered(self, rpc: JsonRpc, asked: int) -> None:
-        number = rpc.waiting.pop(asked, None)
+        number, why = rpc.forget(asked)
         if number is not None:
-            self.fail(number, f"{rpc.path}: no answer in time", errno.ETIMEDOUT)
+            said = "no answer in time" + (f": {why}" if why else "")
+            self.fail(number, said, errno.ETIMEDOUT)
 
     # -- network namespaces, interfaces, addresses
 
@@ -1059,11 +1250,18 @@ class Agent:
 
     def op_port(self, number: int, request: Request, blob: bytes) -> None:
         """Open sockets to send through: list of [namespace or null, interface]."""
+        ports = []
+        try:
+            for space, interface in request["at"]:
+                with self.inside(space):
+                    ports.append(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+                attach(ports[-1], interface, 0)
+        except OSError:
+            for port in ports:
+                port.close()
+            raise
         opened = []
-        for space, interface in request["at"]:
-            with self.inside(space):
-                port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-            port.bind((interface, 0))
+        for port in ports:
             self.numbers += 1
             self.ports[self.numbers] = port
             opened.append(self.numbers)
@@ -1096,7 +1294,8 @@ class Agent:
         """End a stream (wait for it to finish first, with ``wait``) and say what it sent, when."""
         stream = self.streams[request["stream"]]
         if request.get("wait") and not stream.finished:
-            self.after(0.001, lambda: self.op_stream_stop(number, request, blob))
+            again = partial(self.op_stream_stop, number, request, blob)
+            self.after(0.001, lambda: self._attempt(number, again))
             return
         del self.streams[request["stream"]]
         marks = struct.pack(f"<{len(stream.marks)}Q", *stream.marks)
@@ -1126,7 +1325,9 @@ class Agent:
     def _opened(self, number: int, found: list[Any]) -> None:
         failures = [item for item in found if isinstance(item, Exception)]
         if failures:
-            self.fail(number, str(failures[0]), getattr(failures[0], "errno", 0) or 0)
+            others = [item for item in found if isinstance(item, Capture)]
+            jobs: list[Job] = [capture.close for capture in others]
+            self._side_by_side(jobs, lambda _: self.refuse(number, failures[0]))
             return
         opened = []
         for capture in found:
@@ -1137,9 +1338,14 @@ class Agent:
             opened.append(self.numbers)
         self.reply(number, opened)
 
-    def _side_by_side(self, jobs: list[Job], finish: Callable[[list[Any]], None]) -> None:
+    def _side_by_side(
+        self, jobs: list[Job], finish: Callable[[list[Any]], None]
+    ) -> list[threading.Thread]:
         """Do jobs that mostly wait for the kernel in threads of their own, then call ``finish`` in
         this one with their results, an exception standing for a job that failed."""
+        if not jobs:
+            finish([])
+            return []
         results: list[object] = [None] * len(jobs)
         todo = list(enumerate(jobs))
         threads: list[threading.Thread] = []
@@ -1162,9 +1368,11 @@ class Agent:
                 os.write(self.finished_wake, b".")
 
         with self.finishing:
-            threads += [threading.Thread(target=work) for _ in jobs[:SIDE_BY_SIDE]]
-            for thread in list(threads):
+            started = [threading.Thread(target=work) for _ in jobs[:SIDE_BY_SIDE]]
+            threads += started
+            for thread in started:
                 thread.start()
+        return started
 
     def _finish(self, wake: int) -> None:
         os.read(wake, 4096)
@@ -1190,13 +1398,14 @@ class Agent:
         self.harvest.clear()
 
     def op_queues(self, number: int, request: Request, blob: bytes) -> None:
-        """What waits, unread, in packet sockets that are not the agent's own ([interface index,
-        bytes, drops] each), and in the blob the counters of the interfaces (/proc/net/dev)."""
+        """What waits, unread, in packet sockets that are not the agent's own, the frames that the
+        kernel's backlogs had no room for, and in the blob the counters of the interfaces
+        (/proc/net/dev)."""
         own = {os.fstat(item.fileno()).st_ino for item in self.ports.values()}
         own |= {os.fstat(item.socket.fileno()).st_ino for item in self.captures.values()}
-        sockets = [found[1:] for found in packet_sockets() if found[0] not in own]
+        sockets = [found for found in packet_sockets() if found[0] not in own]
         with open("/proc/thread-self/net/dev", "rb") as file:
-            self.reply(number, sockets, file.read())
+            self.reply(number, {"sockets": sockets, "backlog": backlog_drops()}, file.read())
 
     def op_capture_sync(self, number: int, request: Request, blob: bytes) -> None:
         """Answer when every frame that the kernel counted so far has been handed over."""
@@ -1206,6 +1415,9 @@ class Agent:
         self.syncing.append((number, keys))
 
     def _synced(self, number: int, keys: list[int]) -> bool:
+        if not self.captures.keys() >= set(keys):
+            self.fail(number, "a capture was ended meanwhile")
+            return True
         for key in keys:
             if not self.captures[key].complete:
                 self._captured(key)
@@ -1220,26 +1432,8 @@ class Agent:
         captures = [self.captures.pop(key) for key in request["captures"]]
         for capture in captures:
             self.selector.unregister(capture.socket)
-        self._close_captures(captures)
-        self.reply(number)
-
-    @staticmethod
-    def _close_captures(captures: list[Capture]) -> None:
-        # The kernel waits for grace periods here too, and at the end of a process one by one.
-        threads = [
-            threading.Thread(target=lambda some=captures[first::SIDE_BY_SIDE]: close_all(some))
-            for first in range(min(SIDE_BY_SIDE, len(captures)))
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-
-def close_all(captures: list[Capture]) -> None:
-    """Close some captures."""
-    for capture in captures:
-        capture.close()
+        # The kernel waits for grace periods here too.
+        self._side_by_side([item.close for item in captures], lambda _: self.reply(number))
 
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCETHTOOL = 0x8913, 0x8914, 0x8946

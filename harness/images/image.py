@@ -6,8 +6,9 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from harness.images import rootfs
 from harness.images.cache import (
@@ -25,10 +26,25 @@ from harness.images.mmdebstrap import build as build_image
 
 _UNFIT = {":": "a colon", ",": "a comma", "\\": "a backslash", "\n": "a newline", '"': "a quote"}
 
+_PROGRAMS = {"ip": "iproute2", "ping": "iputils-ping"}
+"""What labs run beside Open vSwitch, and the Debian package that it is in."""
+_OWN_DIRECTORIES = (
+    "etc/openvswitch",
+    "usr/local/etc/openvswitch",
+    "usr/local/var",
+    "root",
+    *(f"var/{name}" for name in ("cache", "lib/openvswitch", "log/openvswitch", "spool", "tmp")),
+)
+"""What a node on the machine's own root has for itself: a database, logs and a state that are not
+those of the machine's own Open vSwitch."""
+_OWN_LINKS = {"var/run": "/run", "var/lock": "/run/lock"}
 
-@dataclass(frozen=True)
-class Image:
-    """What a node runs. Of ``lower``, overlayfs(5) lower directories, the first is on top."""
+
+class Image(msgspec.Struct, frozen=True):
+    """What a node runs. Of ``lower``, overlayfs(5) lower directories, the first is on top.
+
+    Under ``host`` lies ``/``, and the layer over it holds what nodes don't share with the machine.
+    """
 
     name: str
     """As it was asked for: ``trixie``, ``host``, ``prefix:/path@bookworm``."""
@@ -41,7 +57,7 @@ class Image:
     lower: tuple[Path, ...]
     ovs_prefix: str
     """``/usr`` or ``/usr/local``: where in the image Open vSwitch is installed."""
-    _stored: Stored | None = field(default=None, repr=False, compare=False)
+    _stored: Stored | None = None
 
     def hold(self) -> Hold:
         """Keep the image from being removed until the hold is closed (it is a context manager), or
@@ -93,8 +109,16 @@ def _host() -> Image:
             "`sudo apt-get install openvswitch-switch`, or use an image of the catalogue"
         )
     _, version = rootfs.require_ovs(root, "host")
+    lacking = rootfs.lacking(root, _PROGRAMS)
+    if lacking:
+        raise ImageError(
+            f"image host: this machine has no {' and no '.join(lacking)}; run "
+            f"`sudo apt-get install {' '.join(_PROGRAMS[name] for name in lacking)}`"
+        )
+    with full_disk_explained():
+        own = _layer(_OWN_LINKS, _OWN_DIRECTORIES)
     return Image(
-        name="host", version=version, suite=None, key=None, lower=(root,), ovs_prefix=prefix
+        name="host", version=version, suite=None, key=None, lower=(own, root), ovs_prefix=prefix
     )
 
 
@@ -147,7 +171,7 @@ def _kept_links(tree: Path, base: Path) -> tuple[Path, ...]:
                 names.remove(name)
                 _refuse_files(tree / place, place, base)
                 links[str(place)] = str((base / place).readlink())
-    return (_link_layer(links),) if links else ()
+    return (_layer(links),) if links else ()
 
 
 def _refuse_files(directory: Path, place: Path, base: Path) -> None:
@@ -160,15 +184,18 @@ def _refuse_files(directory: Path, place: Path, base: Path) -> None:
             )
 
 
-def _link_layer(links: dict[str, str]) -> Path:
-    """A directory that holds just ``links``; the same links have the same directory."""
-    key = hashlib.sha256(repr(sorted(links.items())).encode()).hexdigest()[:16]
+def _layer(links: dict[str, str], directories: tuple[str, ...] = ()) -> Path:
+    """A directory that holds just these; the same content has the same directory."""
+    content = f"{sorted(links.items())}{directories or ''}"
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
     layer = images_directory().parent / "links" / key
     if layer.is_dir():
         return layer
     layer.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".new-", dir=layer.parent))
     staging.chmod(0o755)
+    for place in directories:
+        (staging / place).mkdir(parents=True)
     for place, goal in links.items():
         (staging / place).parent.mkdir(parents=True, exist_ok=True)
         (staging / place).symlink_to(goal)

@@ -82,9 +82,7 @@ def _build(recipe: Recipe, staging: Path, mirror: str | None, progress: Progress
 class _Mmdebstrap:
     """One run of mmdebstrap, whose tar comes through a pipe and is never a file."""
 
-    def __init__(
-        self, recipe: Recipe, mirror: str | None, work: Path, stage: Progress
-    ) -> None:
+    def __init__(self, recipe: Recipe, mirror: str | None, work: Path, stage: Progress) -> None:
         self._recipe = recipe
         self._stage = stage
         self._said: collections.deque[str] = collections.deque(maxlen=400)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.images.errors import ImageError
@@ -42,6 +44,18 @@ def require_ovs(root: Path, name: str) -> tuple[str, str]:
     if version is None:
         raise ImageError(f"image {name} holds no {prefix}/share/openvswitch/scripts/ovs-lib")
     return prefix, version
+
+
+def lacking(root: Path, programs: Iterable[str]) -> list[str]:
+    """Those of ``programs`` that are in none of the usual directories of ``root``."""
+    places = [
+        f"{prefix}{name}" for prefix in ("usr/local/", "usr/", "") for name in ("sbin", "bin")
+    ]
+    return [
+        program
+        for program in programs
+        if not any(os.path.lexists(root / place / program) for place in places)
+    ]
 
 
 def packages(root: Path) -> tuple[str, ...]:

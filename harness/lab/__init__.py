@@ -11,7 +11,8 @@ from harness.lazily import loaded_from
 if TYPE_CHECKING:
     from harness.lab.errors import LabError
     from harness.lab.host import Host
-    from harness.lab.lab import Lab, SurpriseError
+    from harness.lab.lab import Lab
+    from harness.lab.surprises import SurpriseError
     from harness.lab.target import DEFAULT_TARGET, Target, TargetError
     from harness.lab.traffic import Traffic
 
@@ -32,7 +33,7 @@ __getattr__ = loaded_from(
         "Host": "harness.lab.host",
         "Lab": "harness.lab.lab",
         "LabError": "harness.lab.errors",
-        "SurpriseError": "harness.lab.lab",
+        "SurpriseError": "harness.lab.surprises",
         "Target": "harness.lab.target",
         "TargetError": "harness.lab.target",
         "Traffic": "harness.lab.traffic",

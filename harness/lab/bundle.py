@@ -13,7 +13,8 @@ from harness.nodes.base import Completed, NodeError
 from harness.ovs import OvsError, Switch
 from harness.topology import dump
 from harness.traffic import History, pcapng
-from harness.traffic.batch import Sent
+from harness.traffic.batch import Batch, Sent
+from harness.traffic.gaps import Gap
 
 LONGEST_NAME = 120
 MOST_TRACES = 32
@@ -35,8 +36,9 @@ def write(lab: Lab, reports: Path, name: str, *, rerun: Sequence[str], failure: 
     (directory / "failure.txt").write_text(f"{summary}\n{failure}\n", encoding="utf-8")
     (directory / "topology.yaml").write_text(dump(lab.spec), encoding="utf-8")
     (directory / "commands.txt").write_text(_commands(lab.commands), encoding="utf-8")
+    seen: list[Batch | Gap] = [*lab.batches, *lab.engine.gaps.found]
     with (directory / "frames.pcapng").open("wb") as file:
-        pcapng.write(file, *pcapng.capture(batch.ledger for batch in lab.batches))
+        pcapng.write(file, *pcapng.capture(one.ledger for one in seen))
     _history(lab).save(directory / "history.jsonl")
     for switch_name, switch in lab.switches.items():
         _write_switch(directory / switch_name, switch)

@@ -9,7 +9,7 @@ from harness.lab.environment import environment, fabric
 from harness.lab.lab import Lab
 from harness.lab.target import Target
 from harness.nodes.base import CommandFailed
-from harness.ovs import PortError, Switch
+from harness.ovs import OvsError, PortError, Switch
 from harness.topology import Topology
 
 BRIDGE = "br-try"
@@ -25,7 +25,8 @@ def missing(target: Target, feature: str) -> str | None:
 
     Features are ``tunnel:TYPE`` (an Interface type), ``datapath:NAME`` (a line of ``ovs-appctl
     dpif/show-dp-features``), ``openflow:VERSION`` (a value of Bridge ``protocols``),
-    ``appctl:COMMAND`` (a command of ovs-appctl(8)) and ``meters``.
+    ``appctl:COMMAND`` (a command of ovs-appctl(8)), ``column:TABLE.COLUMN`` (of the database) and
+    ``meters``.
     Raise :class:`UnknownFeatureError` for any other.
     """
     kind, _, name = feature.partition(":")
@@ -33,7 +34,7 @@ def missing(target: Target, feature: str) -> str | None:
     if attempt is None or bool(name) != (kind != "meters"):
         raise UnknownFeatureError(
             f"requires({feature!r}): there is tunnel:TYPE, datapath:FEATURE, openflow:VERSION, "
-            "appctl:COMMAND and meters"
+            "appctl:COMMAND, column:TABLE.COLUMN and meters"
         )
     return attempt(_trial(target), name)
 
@@ -119,6 +120,15 @@ def _appctl(switch: Switch, name: str) -> str | None:
     return None if name in known else "ovs-vswitchd does not know the command"
 
 
+def _column(switch: Switch, name: str) -> str | None:
+    table, _, column = name.partition(".")
+    try:
+        switch.db(table, [column])
+    except OvsError as error:
+        return str(error)
+    return None
+
+
 def _meters(switch: Switch, _name: str) -> str | None:
     said = switch.ofctl("-O", "OpenFlow13", "meter-features", BRIDGE)
     return None if "max_meter:0 " not in said + " " else "the datapath has no meters"
@@ -129,5 +139,6 @@ _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "datapath": _datapath,
     "openflow": _openflow,
     "appctl": _appctl,
+    "column": _column,
     "meters": _meters,
 }

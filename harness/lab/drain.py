@@ -5,8 +5,8 @@ question, and a single thread of it both answers questions and forwards frames, 
 in hand has left; and no interface counted anything meanwhile. When a whole round finds that in
 all switches at once, nothing can be on its way between them either. A quiet spell, derived from
 the latencies seen in this lab, covers what the kernel itself may hold (softirq backlogs). At last
-the switch's own counters have to account for every frame: its receive queues dropped none, and its
-datapath has looked up at least as many as its hosts sent.
+the counters have to account for every frame: the switch's receive queues and the kernel's backlogs
+dropped none, and its datapath has looked up at least as many as its hosts sent.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+import msgspec
+
+from harness.lab.losses import Socket, SocketDrops, interface_drops, interface_lines
 from harness.nodes.base import NodeError
 from harness.nodes.channel import pump
 from harness.nodes.remote import RemoteNode
@@ -30,26 +32,25 @@ SPELL_PER_LATENCY = 3
 LONGEST_SPELL = 1.0
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """What one look at all switches found."""
 
     waiting: int
     """Bytes in receive queues."""
     counters: tuple[bytes, ...]
     drops: dict[str, int]
-    """Frames that each switch's receive queues had no room for, since they were made."""
+    """Frames that each switch's receive queues had no room for, so far."""
+    backlogs: tuple[int, ...]
+    """Frames that the backlogs of the kernel had no room for, so far, as each node tells."""
     listened: dict[str, set[int]]
     """The interfaces, by index, that each switch reads frames from."""
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """Where a switch's counters stood before anything was sent."""
+class Baseline(msgspec.Struct, frozen=True):
+    """Where a switch stood before anything was sent."""
 
     pid: int
     lookups: int
-    drops: int
 
 
 @contextmanager
@@ -72,6 +73,8 @@ class Drain:
         self._latency = 0.0
         self._ports: dict[str, dict[str, int]] = {}
         self._baselines: dict[str, Baseline] = {}
+        self._before: Look | None = None
+        self._drops = {name: SocketDrops() for name in nodes}
         self._sent: Counter[tuple[str, str]] = Counter()
 
     def know_ports(self, ports: Mapping[str, Sequence[str]]) -> None:
@@ -104,20 +107,24 @@ class Drain:
         answers = [(name, node.queues()) for name, node in self._nodes.items()]
         waiting = 0
         drops: dict[str, int] = {}
+        backlogs = []
         listened: dict[str, set[int]] = {}
         for name, answer in answers:
-            sockets = answer.result()
-            waiting += sum(entry[1] for entry in sockets)
-            drops[name] = sum(entry[2] or 0 for entry in sockets)
-            listened[name] = {entry[0] for entry in sockets}
-        return Look(waiting, tuple(answer.blob() for _name, answer in answers), drops, listened)
+            found = answer.result()
+            sockets: list[Socket] = found["sockets"]
+            waiting += sum(unread for _inode, _index, unread, _drops in sockets)
+            drops[name] = self._drops[name].see(sockets)
+            backlogs.append(found["backlog"])
+            listened[name] = {index for _inode, index, _unread, _drops in sockets}
+        counters = tuple(answer.blob() for _name, answer in answers)
+        return Look(waiting, counters, drops, tuple(backlogs), listened)
 
     def begin(self) -> None:
         """Note where the counters stand before anything is sent."""
-        drops = self.look().drops
+        self._before = self.look()
         self._sent.clear()
         self._baselines = {
-            name: Baseline(self._switches[name].pid(), lookups, drops[name])
+            name: Baseline(self._switches[name].pid(), lookups)
             for name, lookups in self._lookups().items()
         }
 
@@ -172,12 +179,14 @@ class Drain:
         return found
 
     def _unaccounted(self, last: Look, lookups: Mapping[str, int]) -> str:
-        reasons = []
+        if self._before is None:
+            return ""
+        reasons = list(_lost_between(self._nodes, self._before, last))
         for name, before in self._baselines.items():
             if not self._switches[name].is_up or self._switches[name].pid() != before.pid:
                 # Its counters began anew, and what was in its hands when it ended is lost.
                 continue
-            dropped = last.drops[name] - before.drops
+            dropped = last.drops[name] - self._before.drops[name]
             if dropped > 0:
                 reasons.append(
                     f"{dropped} frames found no room in the receive queues of {name}, so it never "
@@ -208,10 +217,21 @@ class Drain:
 
 def _changes(before: bytes, after: bytes) -> list[str]:
     """Which interfaces' lines differ in two readings of /proc/net/dev."""
-    old = dict(_lines(before))
-    return [name for name, line in _lines(after) if old.get(name) != line]
+    old = dict(interface_lines(before))
+    return [name for name, line in interface_lines(after) if old.get(name) != line]
 
 
-def _lines(text: bytes) -> list[tuple[str, str]]:
-    lines = text.decode().splitlines()[2:]
-    return [(name.strip(), rest) for name, _, rest in (line.partition(":") for line in lines)]
+def _lost_between(nodes: Iterable[str], before: Look, last: Look) -> Iterator[str]:
+    """What the kernel lost between two interfaces for want of room in a backlog, in words.
+
+    An interface counts that among what it drops, beside what is larger than its MTU or came while
+    it was down; only the machine's own counter, in which others have a share, says that it was a
+    backlog. So both have to have grown.
+    """
+    for name, was, now, old, new in zip(
+        nodes, before.backlogs, last.backlogs, before.counters, last.counters, strict=True
+    ):
+        dropped = interface_drops(old, new)
+        if now > was and dropped:
+            where = f"{name} ({', '.join(dropped)})"
+            yield f"the kernel's backlog had no room for {sum(dropped.values())} frames at {where}"

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from harness.lab.drain import BOUND, Drain
 from harness.lab.errors import LabError
 from harness.lab.plan import Endpoint, Plan
+from harness.lab.window import RECEIVE_ROOM, Window
 from harness.nodes.base import Pending
 from harness.nodes.remote import RemoteNode
 from harness.traffic.batch import Batch
-from harness.traffic.identity import stamp_many
+from harness.traffic.earlier import Earlier
+from harness.traffic.gaps import Gaps
 from harness.traffic.ledger import Flow, Ledger
 from harness.traffic.sightings import Point
 
-RECEIVE_ROOM = 128 << 10
-"""Bytes of a switch's receive queue that a window may fill: net.core.rmem_default is 208 KiB where
-nobody changed it, and a queue that overflows loses frames that the switch never saw."""
-MOST_AT_ONCE = 8192
-"""Frames of one window over all hosts: an agent that sends does not empty its rings meanwhile."""
 RING_BLOCK = 16 << 10
 """Bytes of one block of a capture ring: the largest frame (9,216 bytes and headers) fits."""
 RING_BLOCKS = 64
@@ -41,8 +40,7 @@ Place = tuple[str, str | None, tuple[str | None, str, str]]
 """Attachment point, port on a wire, and where to capture: namespace, interface, direction."""
 
 
-@dataclass
-class Capture:
+class Capture(msgspec.Struct):
     """One capture under way: where, under which number at its node's agent, and how many frames
     it has dropped so far."""
 
@@ -51,15 +49,6 @@ class Capture:
     switch: str
     number: int
     drops: int = 0
-
-
-def charge(length: int) -> int:
-    """About what a frame of ``length`` bytes takes of a socket's receive buffer (its truesize:
-    the kernel rounds the data up to a power of two and adds its own book-keeping)."""
-    size = 512
-    while size < length + 384:
-        size *= 2
-    return size + 256
 
 
 class Engine:
@@ -75,7 +64,13 @@ class Engine:
         self._captures: list[Capture] = []
         self._ports: dict[str, int] = {}
         self._next_flow = 1
-        self._listener: Handler | None = None
+        self._batches = 0
+        self._earlier = Earlier()
+        self.gaps = Gaps(run, self.points, self._earlier)
+        """What is captured outside batches."""
+        self._listener: Handler = self._between
+        self._under_way: Ledger | None = None
+        self._drained = False
         self.watchers: list[Handler] = []
         """Whoever looks on: they get everything captured, in a batch or not."""
         shared = any(len(wire.ends) > 1 for wire in plan.wires.values())
@@ -157,16 +152,21 @@ class Engine:
         self.drain.know_ports(hosts)
 
     def _heard(self, point: str, port: str | None, block: bytes) -> None:
-        if self._listener is not None:
-            self._listener(point, port, block)
+        self._listener(point, port, block)
         for watcher in tuple(self.watchers):
             watcher(point, port, block)
+
+    def _between(self, point: str, port: str | None, block: bytes) -> None:
+        """What is captured outside batches."""
+        if any(node.ran_in_hosts for node in self._nodes.values()):
+            self.gaps.expecting_strays = True
+        self.gaps.take(point, port, block)
 
     # -- batches
 
     def ledger(self) -> Ledger:
         """An empty ledger for the next batch."""
-        return Ledger(self.run, self.points, first_flow=self._next_flow)
+        return Ledger(self.run, self.points, first_flow=self._next_flow, earlier=self._earlier)
 
     def exchange(self, ledger: Ledger, phases: Sequence[Sequence[tuple[Flow, int]]]) -> Batch:
         """Send ``count`` frames of each flow, one phase after the other, drain, and judge.
@@ -187,14 +187,60 @@ class Engine:
         self._note_latencies(batch)
         return batch
 
-    def listening(self, ledger: Ledger) -> _Listening:
-        """A context in which everything captured goes into ``ledger``."""
-        return _Listening(self, lambda point, port, block: ledger.take(point, block, port))
+    @contextmanager
+    def listening(self, ledger: Ledger) -> Iterator[None]:
+        """A context in which everything captured goes into ``ledger``: see :meth:`begin`."""
+        self.begin(ledger)
+        try:
+            yield
+        finally:
+            self.end()
+
+    def begin(self, ledger: Ledger) -> None:
+        """Begin a batch: from now on everything captured goes into ``ledger``. :meth:`conclude`
+        judges it, :meth:`end` ends it. Raise :class:`LabError` when one is under way already."""
+        if self._under_way is not None:
+            raise LabError(
+                "a batch is under way, traffic perhaps: its frames and those of another one could "
+                "not be told apart; send before or after it"
+            )
+        # What came before has taught the switches what it taught.
+        self.drain.settle()
+        self.drain.begin()
+        self.look_through_gap(by_batch=True)
+        self._under_way, self._drained = ledger, False
+        self._listener = lambda point, port, block: ledger.take(point, block, port)
+
+    def end(self) -> None:
+        """Listen for nothing in particular again: a gap begins. What was not concluded, or not
+        drained, may still be under way, and then the gap says nothing."""
+        ledger, self._under_way = self._under_way, None
+        self._listener = self._between
+        if ledger is None:
+            return
+        self._next_flow += len(ledger.flows)
+        self._batches += 1
+        self._earlier.add(ledger.flows)
+        if self._drained:
+            self.gaps.open(self._next_flow, batches=self._batches)
+        else:
+            self.gaps.ignore()
+
+    def watch_gaps(self) -> None:
+        """From now on look at what arrives outside batches too; what came before is forgotten."""
+        self.sync()
+        self.gaps.open(self._next_flow, batches=self._batches)
+
+    def look_through_gap(self, *, by_batch: bool = False) -> None:
+        """Read all captures to their end, and note what has arrived since the last batch;
+        ``by_batch`` says whether another one begins here. Nothing while one is under way."""
+        if self._under_way is None:
+            self.gaps.close(self.sync(), by_batch=by_batch)
 
     def conclude(self, ledger: Ledger, reason: str) -> Batch:
         """Read all captures to their end and judge what they hold."""
         drops = self.sync()
-        self._next_flow += len(ledger.flows)
+        self._drained = not reason
         return Batch(ledger, drained=not reason, reason=reason, drops=drops)
 
     def sync(self) -> dict[str, int]:
@@ -225,13 +271,13 @@ class Engine:
     def _send_phase(self, phase: Sequence[tuple[Flow, int]], deadline: float) -> None:
         left = list(phase)
         while left:
-            window = _Window(self._shared_room)
+            window = Window(self._shared_room)
             left = window.fill(left)
             self._send_window(window)
             if left:
                 self.drain.absorb(deadline)
 
-    def _send_window(self, window: _Window) -> None:
+    def _send_window(self, window: Window) -> None:
         by_switch: dict[str, list[str]] = {}
         for source in window.frames:
             by_switch.setdefault(self.plan.endpoints[source].switch, []).append(source)
@@ -298,72 +344,3 @@ class _Opening:
 
     def result(self, timeout: float | None = None) -> None:
         self._opened(self._numbers.result(timeout))
-
-
-class _Listening:
-    def __init__(self, engine: Engine, listener: Handler) -> None:
-        self._engine, self._listener = engine, listener
-
-    def __enter__(self) -> None:
-        # What came before belongs to nobody here, and has taught the switches what it taught.
-        self._engine.drain.settle()
-        self._engine.sync()
-        self._engine.drain.begin()
-        self._engine._listener = self._listener
-
-    def __exit__(self, *_: object) -> None:
-        self._engine._listener = None
-
-
-class _Window:
-    """Frames that are sent at once: no more than the switches' receive queues surely hold."""
-
-    def __init__(self, shared_room: int | None) -> None:
-        self.frames: dict[str, list[tuple[Flow, int, bytes]]] = {}
-        self._shared = shared_room
-        self._used: dict[str, int] = {}
-        self._total = 0
-        self._count = 0
-
-    def fill(self, phase: Sequence[tuple[Flow, int]]) -> list[tuple[Flow, int]]:
-        """Take what fits of every source, its frames in their order; return what is left.
-
-        Sources take turns: a window that holds little of each costs as much to wait for as a full
-        one.
-        """
-        left: list[tuple[Flow, int]] = []
-        full: set[str] = set()
-        for place, (flow, count) in enumerate(phase):
-            cost = charge(len(flow.template.frame))
-            if self._is_full(cost):
-                return left + list(phase[place:])
-            fits = 0 if flow.source in full else self._fits(flow.source, cost, count)
-            if fits:
-                self._add(flow, fits, cost)
-            if fits < count:
-                full.add(flow.source)
-                left.append((flow, count - fits))
-        return left
-
-    def _is_full(self, cost: int) -> bool:
-        """Whether no frame of ``cost`` bytes fits any more, whoever sends it."""
-        if self._shared is not None and self._used and self._shared - self._total < cost:
-            return True
-        return self._count >= MOST_AT_ONCE
-
-    def _fits(self, source: str, cost: int, wanted: int) -> int:
-        """How many frames of ``cost`` bytes each still fit; at least one into an empty window."""
-        room = RECEIVE_ROOM - self._used.get(source, 0)
-        if self._shared is not None:
-            room = min(room, self._shared - self._total)
-        fits = max(0, room) // cost
-        return min(wanted, fits if self._used else max(1, fits))
-
-    def _add(self, flow: Flow, count: int, cost: int) -> None:
-        """Take ``count`` frames more of ``flow``, its next ones."""
-        data = stamp_many(flow.template, flow.count, count)
-        flow.count += count
-        self.frames.setdefault(flow.source, []).append((flow, count, data))
-        self._used[flow.source] = self._used.get(flow.source, 0) + count * cost
-        self._total += count * cost
-        self._count += count

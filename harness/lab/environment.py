@@ -6,9 +6,7 @@ import atexit
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.lab.target import Target
 from harness.nodes.base import NodeError
@@ -32,14 +30,15 @@ def fabric() -> Fabric:
     return made
 
 
-class Environment(msgspec.Struct, frozen=True):
+class Environment(NamedTuple):
     """A target that can run here: where its nodes' files come from."""
 
     target: Target
     version: str
     """Open vSwitch's."""
     lower: tuple[Path, ...]
-    _hold: Hold
+    hold: Hold
+    """Keeps the image from being removed."""
 
 
 _found: dict[Target, Environment | TargetUnavailable] = {}

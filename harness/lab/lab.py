@@ -7,14 +7,15 @@ import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from harness.lab import plan as plans
-from harness.lab import wiring
+from harness.lab import surprises, wiring
 from harness.lab.drain import Drain
 from harness.lab.engine import Engine
 from harness.lab.errors import LabError
 from harness.lab.host import Host
+from harness.lab.surprises import Surprise
 from harness.lab.target import Target
 from harness.lab.traffic import Traffic
 from harness.nodes.base import Completed, NodeError
@@ -40,13 +41,6 @@ test "$*" = openvswitch && exit 0
 echo "modprobe: no kernel module can be loaded from inside this sandbox: $*" >&2
 exit 1
 """
-Surprise = Literal["strays", "duplicates", "changed"]
-"""What a switch should not do to frames unless its configuration says so."""
-
-
-class SurpriseError(AssertionError):
-    """Frames arrived that nobody sent, or twice, or not as they were sent, and the scenario did
-    not say that it expects that."""
 
 
 class Lab:
@@ -77,6 +71,7 @@ class Lab:
         self._bridges: list[str] = []
         self._expected: set[Surprise] = set()
         self._verified = 0
+        self._verified_gaps = 0
         self._closed = False
 
     # -- life
@@ -118,6 +113,7 @@ class Lab:
         self._add_routes()
         self._meet_neighbours()
         drain.finish()
+        self.engine.watch_gaps()
 
     def _add_routes(self) -> None:
         for name, planned in self._plan.switches.items():
@@ -330,6 +326,8 @@ class Lab:
         """Say that frames will arrive here that nobody sent (``strays``: a switch's own, say), or
         more than once (``duplicates``), or not as they were sent (``changed``)."""
         self._expected.update(surprises)
+        if "strays" in surprises:
+            self.engine.gaps.expecting_strays = True
 
     def judge(self, batch: Batch) -> Batch:
         """Take note of a batch, so that :meth:`verify` looks at it and a bundle has it."""
@@ -339,29 +337,34 @@ class Lab:
     def verify(self) -> None:
         """Raise when something is wrong that no scenario has to ask for: a daemon died
         (:class:`~harness.ovs.errors.DaemonError`, with its log), frames arrived that nobody sent,
-        twice, or changed (:class:`SurpriseError`), unless :meth:`expect` said so, or that cannot
-        be known of some batch (:class:`~harness.traffic.batch.Unknown`). Judges what has been
-        sent since the last time."""
+        twice, or changed (:class:`SurpriseError`), unless :meth:`expect` said so, or late, or that
+        cannot be known (:class:`~harness.traffic.batch.Unknown`). Judges all that was sent and
+        seen since the last time, between batches too; there, kernels may talk, and from the first
+        command that is run in a host on, frames without an identity are taken for theirs."""
         for switch in self._switches.values():
             switch.check_alive()
+        self.engine.look_through_gap()
+        gaps = self.engine.gaps.found
         fresh, self._verified = self.batches[self._verified :], len(self.batches)
-        lines = []
-        for batch in fresh:
-            if batch.unknown:
-                continue
-            for kind in ("strays", "duplicates", "changed"):
-                if kind not in self._expected:
-                    lines += [f"{kind}: {found.summary()}" for found in getattr(batch, kind)]
-        if lines:
-            shown = "\n  ".join(lines[:20])
-            more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
-            raise SurpriseError(
-                f"frames arrived that should not have (lab.expect(...) where they may):\n  "
-                f"{shown}{more}"
-            )
-        for batch in fresh:
-            # Also when nobody asked about it: unknown is never pass.
-            batch.check()
+        fresh_gaps, self._verified_gaps = gaps[self._verified_gaps :], len(gaps)
+        surprises.check(fresh, fresh_gaps, self._expected, self._kernels)
+
+    def _kernels(self) -> set[bytes]:
+        """The MAC addresses of all interfaces whose kernel may have something to say: those of
+        hosts with addresses, and of all in the switches' own network namespaces."""
+        found = {endpoint.mac for endpoint in self._plan.endpoints.values() if endpoint.addresses}
+        for node in self._nodes.values():
+            read = ["sh", "-c", "cat /sys/class/net/*/address"]
+            # An interface that goes meanwhile has nothing to say.
+            found.update(node.run(read, check=False).stdout.split())
+        return {bytes.fromhex(mac.replace(":", "")) for mac in found if mac}
+
+    def forget(self) -> None:
+        """Let go of all that was captured: a lab that stays up would keep it for the bundle of a
+        failure."""
+        self.batches.clear()
+        self.engine.gaps.found.clear()
+        self._verified = self._verified_gaps = 0
 
     def record(self, name: str, value: object) -> None:
         """Keep a measurement; it goes into the results, and nothing is asserted about it."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from harness.lab.routes import next_hop
 from harness.topology.model import (
     BondPort,
     Bridge,
@@ -69,7 +70,7 @@ class SwitchPlan(msgspec.Struct, frozen=True):
     """Interfaces of Open vSwitch's own making that have to be set up."""
     mtus: dict[str, int] = {}
     neighbours: tuple[tuple[str, str], ...] = ()
-    """Local and remote address of each tunnel whose ends this topology has."""
+    """Local address, and that of the next hop, of each tunnel: see :func:`_neighbours`."""
     replication: int = 1
     """How many copies of one frame can leave by one physical port: tunnels share it."""
 
@@ -183,16 +184,18 @@ def _switch_plan(switch: Switch, found: tuple[Endpoint, ...], everywhere: set[st
 def _neighbours(
     port: TunnelPort, switch: Switch, everywhere: set[str]
 ) -> Iterator[tuple[str, str]]:
-    """Local and remote address of what a tunnel may send to: where flows choose the remote
-    address, every address of another switch in a network of this one."""
-    if port.remote_ip != "flow":
-        if port.remote_ip in everywhere:
-            yield port.local_ip or "", port.remote_ip
-        return
-    own = [ipaddress.ip_interface(address) for _name, address in _switch_addresses(switch)]
-    for remote in everywhere - {str(interface.ip) for interface in own}:
-        if any(ipaddress.ip_address(remote) in interface.network for interface in own):
-            yield "", remote
+    """Local address, and that of the next hop, of what a tunnel may send to: where flows choose
+    the remote address, every address of another switch. Left out is whom nobody would answer for:
+    an address that this topology does not have."""
+    own = [address for _name, address in _switch_addresses(switch)]
+    if port.remote_ip == "flow":
+        local, remotes = "", everywhere - {str(ipaddress.ip_interface(text).ip) for text in own}
+    else:
+        local, remotes = port.local_ip or "", {port.remote_ip}
+    for remote in remotes:
+        hop = next_hop(remote, own, switch.routes)
+        if hop in everywhere:
+            yield local, hop
 
 
 def _wires(spec: TopologySpec) -> dict[str, Wire]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import NamedTuple
 
 BACKENDS = ("namespace",)
 DATAPATHS = ("netdev", "kernel", "dummy")
@@ -13,7 +13,7 @@ class TargetError(ValueError):
     """A target that is not written as ``image/backend/datapath``, or names what there is not."""
 
 
-class Target(msgspec.Struct, frozen=True):
+class Target(NamedTuple):
     """``trixie/namespace/netdev``: which Open vSwitch, what kind of node, which datapath."""
 
     image: str

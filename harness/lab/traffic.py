@@ -48,10 +48,14 @@ class Traffic:
             self._usual[pair] = frozenset(sent.heard_at)
         self._ledger = lab.engine.ledger()
         flows = self._flows(self._ledger)
-        self._listening = lab.engine.listening(self._ledger)
-        self._listening.__enter__()
         rate = self._rate / len(flows)
-        self._streams = [(flow, lab.engine.start_stream(flow, rate)) for flow in flows]
+        lab.engine.begin(self._ledger)
+        try:
+            for flow in flows:
+                self._streams.append((flow, lab.engine.start_stream(flow, rate)))
+        except BaseException:
+            lab.engine.end()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -69,7 +73,7 @@ class Traffic:
             if kind is None:
                 raise
         finally:
-            self._listening.__exit__()
+            engine.end()
 
     def _flows(self, ledger: Ledger) -> list[Flow]:
         lab = self._lab

@@ -23,8 +23,7 @@ def probe(lab: Lab, source: str, to: str) -> Probed:
             surprises=_surprises(lab.batches[-1]),
         )
     finally:
-        # A lab that stays up would otherwise keep every frame for the bundle of a failure.
-        lab.batches.clear()
+        lab.forget()
 
 
 def probe_all(lab: Lab) -> Matrix:
@@ -43,7 +42,7 @@ def probe_all(lab: Lab) -> Matrix:
         ]
         return Matrix(rows, _surprises(matrix.batch))
     finally:
-        lab.batches.clear()
+        lab.forget()
 
 
 def _crossings(sent: Sent) -> list[Crossing]:

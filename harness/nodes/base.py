@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any, NamedTuple, Protocol
 
 
 class NodeError(RuntimeError):
@@ -31,7 +29,7 @@ class CommandFailed(NodeError):
         super().__init__(f"{done.node}: `{shlex.join(done.argv)}` exited {done.status}: {said}")
 
 
-class Completed(msgspec.Struct, frozen=True):
+class Completed(NamedTuple):
     """A command that has ended. ``duration`` is in seconds."""
 
     node: str

@@ -9,23 +9,34 @@ ends them all.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
+import select
 import signal
 import socket
 import struct
 import sys
 import traceback
 from contextlib import suppress
+from typing import NoReturn
 
 from harness.agent.agent import PATH, Agent, Job, Request, check, libc, quieten
+from harness.nodes import machine
+from harness.nodes.mounts import (
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_REC,
+    mount,
+    overlay,
+)
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 PR_SET_PDEATHSIG = 1
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
@@ -36,12 +47,6 @@ DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
 STAGE = "/tmp"
 """Any directory that every machine has: in the node's own mount namespace it is covered by the
 node's throw-away layer while its root is put together."""
-
-
-def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
-    """mount(2); raise OSError naming what was mounted where."""
-    arguments = [value.encode() for value in (source, target, kind)]
-    check(libc.mount(*arguments, ctypes.c_ulong(flags), data.encode()), f"mount {kind} on {target}")
 
 
 def die_with_parent() -> None:
@@ -98,6 +103,13 @@ class Launcher(Agent):
             self.reply(number, {"pid": pid, "space": self.nodes[pid]})
         else:
             self.fail(number, said.decode(errors="replace"), errno.EPERM)
+
+    def op_end_node(self, number: int, request: Request, blob: bytes) -> None:
+        """Kill a node's first process, and so everything in the node: also one that has stopped and
+        would never see that its channel closed. A node that has ended already is fine."""
+        if request["pid"] in self.nodes:
+            os.kill(request["pid"], signal.SIGKILL)
+        self.reply(number, None)
 
     def child_ended(self, pid: int, status: int) -> None:
         """Let go of an ended node's network namespace, or the kernel would keep it."""
@@ -174,26 +186,29 @@ def set_hostname(name: str) -> None:
     """The node's own name (its UTS namespace), resolvable from its own /etc/hosts."""
     encoded = name.encode()
     check(libc.sethostname(encoded, len(encoded)), "sethostname")
-    with open("/etc/hosts", "w") as file:
-        file.write(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+    write_anew("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name}\n", 0o644)
 
 
 def enter_root(lower: list[str], size: str, files: dict[str, str]) -> None:
     """Make ``lower`` (top first) with a throw-away layer of at most ``size`` on it our root.
 
-    ``files`` maps a path to its text, written with mode 0755 before anything runs.
+    Where the last one is the machine's own root, the layers above it say what of it the node has
+    for itself (:mod:`harness.nodes.machine`). ``files`` maps a path to its text, written with mode
+    0755 before anything runs.
     """
+    os.umask(0o022)
     mount("none", "/", "", MS_REC | MS_PRIVATE)
-    # By descriptor: a path may hold characters that overlayfs's options can't, or lie under STAGE.
+    # By descriptor: a path may lie under STAGE.
     layers = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in lower]
     devices = open_devices()
     mount("throw-away", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={size}")
     root = STAGE + "/root"
     for name in ("upper", "work", "root"):
         os.mkdir(f"{STAGE}/{name}")
-    below = ":".join(f"/proc/self/fd/{fd}" for fd in layers)
-    options = f"lowerdir={below},upperdir={STAGE}/upper,workdir={STAGE}/work"
-    mount("overlay", root, "overlay", 0, options)
+    if lower[-1] == "/":
+        show_machine(root, layers[:-1], files)
+    else:
+        overlay(layers, f"{STAGE}/upper", f"{STAGE}/work", root)
     for fd in layers:
         os.close(fd)
     fill_root(root, devices)
@@ -204,9 +219,28 @@ def enter_root(lower: list[str], size: str, files: dict[str, str]) -> None:
     os.chdir("/")
     for path, content in files.items():
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o755), "w") as file:
-            file.write(content)
-    os.umask(0o022)
+        write_anew(path, content, 0o755)
+
+
+def write_anew(path: str, content: str, mode: int) -> None:
+    """Write a file that was not there: what the image has there may be somebody else's, and is not
+    ours to write to, even as root in a user namespace."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(content)
+
+
+def show_machine(root: str, layers: list[int], files: dict[str, str]) -> None:
+    """Put ``root`` together of the machine's own directories and those that ``layers`` name."""
+    own: list[str] = []
+    links: dict[str, str] = {}
+    for fd in layers:
+        directories, more = machine.own_places(f"/proc/self/fd/{fd}")
+        own += directories
+        links |= more
+    writable = [os.path.dirname(path).lstrip("/") for path in files]
+    machine.Root(root, f"{STAGE}/upper", own, writable).make(links)
 
 
 def open_devices() -> dict[str, int]:
@@ -241,9 +275,16 @@ def fill_root(root: str, devices: dict[str, int]) -> None:
         mount(f"/proc/self/fd/{fd}", target, "", MS_BIND)
 
 
-def main(channel: int, hand: int) -> None:
-    """Enter namespaces of our own, then serve ``channel`` as the first process of them."""
-    die_with_parent()
+def main(channel: int, hand: int, harness: int, by_main_thread: int) -> None:
+    """Enter namespaces of our own, then serve ``channel`` as the first process of them, for as long
+    as the process ``harness``, our parent, lives."""
+    if by_main_thread:
+        # The kernel kills us even when we have stopped. It does so at the end of the thread that
+        # started us, so that for any other thread we watch the process ourselves.
+        die_with_parent()
+    parent = os.pidfd_open(harness)
+    if os.getppid() != harness:
+        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     user_namespaces = os.geteuid() != 0
     flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC
@@ -255,14 +296,26 @@ def main(channel: int, hand: int) -> None:
     if first:
         os.close(channel)
         os.close(hand)
-        _pid, status = os.waitpid(first, 0)
-        os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+        watch_over(first, parent)
+    os.close(parent)
     die_with_parent()
     mount("none", "/", "", MS_REC | MS_PRIVATE)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     quieten()
     Launcher(socket.socket(fileno=channel), socket.socket(fileno=hand), user_namespaces).serve()
     os._exit(0)
+
+
+def watch_over(child: int, parent: int) -> NoReturn:
+    """Wait for the child, or kill it when the process of the pidfd ``parent`` ends; end with it."""
+    either = select.poll()
+    for fd in (os.pidfd_open(child), parent):
+        either.register(fd, select.POLLIN)
+    either.poll()
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    _pid, status = os.waitpid(child, 0)
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
 
 
 def refuse(channel: int, said: str, number: int) -> None:
@@ -273,4 +326,4 @@ def refuse(channel: int, said: str, number: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:5]))

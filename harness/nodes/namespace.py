@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -24,12 +25,19 @@ LAYER_SIZE = "1g"
 class NamespaceNode(RemoteNode):
     """A node in PID, mount, network, UTS and IPC namespaces, and without root a user namespace."""
 
-    def __init__(self, name: str, channel: Channel, pid: int, space: str, launcher: int) -> None:
+    def __init__(self, name: str, channel: Channel, pid: int, space: str, fabric: Fabric) -> None:
         super().__init__(name, channel, pid)
         self.space = space
         """What the launcher calls the node's own network namespace."""
-        self._launcher = launcher
-        """The process id of the launcher, in this process's own PID namespace."""
+        self._fabric = fabric
+        self._closed = False
+
+    def close(self) -> None:
+        """End the node and everything in it, also when its agent has stopped. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            super().close()
+            self._fabric.end_node(self.pid)
 
     def shell_argv(self, host: str | None = None, terminal: str = "") -> list[str]:
         """A command for this machine that opens a shell in the node, or in the network namespace
@@ -44,7 +52,7 @@ class NamespaceNode(RemoteNode):
         if host is not None and host not in found["spaces"]:
             raise NodeError(f"{self.name}: there is no host {host!r}")
         descriptor = found["home"] if host is None else found["spaces"][host]
-        pid = processes.find_node(self._launcher, self.pid)
+        pid = processes.find_node(self._fabric.process.pid, self.pid)
         if pid is None:
             raise NodeError(f"{self.name}: its first process can't be seen from here")
         users = [] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]
@@ -69,7 +77,6 @@ class Starting:
     def __init__(self, name: str, stream: socket.socket, answer: Answer, fabric: Fabric) -> None:
         self._name, self._stream, self._answer = name, stream, answer
         self._fabric = fabric
-        self._launcher = fabric.process.pid
 
     def result(self) -> NamespaceNode:
         """The node, once it is there. To be asked for once; raises :class:`NodeError`."""
@@ -80,7 +87,7 @@ class Starting:
             self._stream.close()
             raise
         channel = Channel(self._name, self._stream)
-        return NamespaceNode(self._name, channel, started["pid"], started["space"], self._launcher)
+        return NamespaceNode(self._name, channel, started["pid"], started["space"], self._fabric)
 
 
 class Fabric:
@@ -143,6 +150,10 @@ class Fabric:
         answer = self._channel.ask("start_node", request, what=f"start node {name}")
         return Starting(name, ours, answer, self)
 
+    def end_node(self, pid: int) -> None:
+        """Have the launcher kill a node, known by its process id there; not waited for."""
+        self._channel.ask("end_node", {"pid": pid}, what="end a node")
+
     def close(self) -> None:
         """End the launcher and with it everything it started. Idempotent."""
         self._channel.close()
@@ -156,9 +167,10 @@ class Fabric:
 
 def _spawn(channel: int, hand: int) -> subprocess.Popen[bytes]:
     """Start the launcher on its channel and the socket by which it is handed nodes' channels."""
-    command = [sys.executable, "-P", "-m", "harness.nodes.launcher", str(channel), str(hand)]
+    command = [sys.executable, "-P", "-m", "harness.nodes.launcher"]
+    by_main_thread = threading.current_thread() is threading.main_thread()
     return subprocess.Popen(
-        command,
+        [*command, *map(str, (channel, hand, os.getpid(), int(by_main_thread)))],
         stdin=subprocess.DEVNULL,
         pass_fds=(channel, hand),
         cwd="/",

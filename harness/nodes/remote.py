@@ -29,6 +29,8 @@ class RemoteNode:
         self.channel = channel
         self.pid = pid
         """The agent's process id, as the process that started it sees it."""
+        self.ran_in_hosts = False
+        """Whether any command was run in a host, whose kernel may then talk to others."""
         self._commands: list[Completed] = []
         self._callbacks: list[Callable[[], None]] = []
         channel.ended = self._ended
@@ -71,6 +73,7 @@ class RemoteNode:
             raise ValueError("a command needs at least a name")
         if any("\0" in word for word in words):
             raise ValueError(f"a command's argument holds a NUL character: {words!r}")
+        self.ran_in_hosts |= host is not None
         request = {"argv": words, "timeout": timeout, "netns": host, "env": env}
         blob = stdin.encode() if isinstance(stdin, str) else stdin
         what = f"run `{shlex.join(words)}`"
@@ -258,8 +261,9 @@ class RemoteNode:
 
     def queues(self) -> Answer:
         """What waits in the packet sockets of the node's own network namespace, the harness's
-        aside. Value: [interface index, bytes that wait, frames dropped or None] each; blob: the
-        interfaces' counters as in /proc/net/dev."""
+        aside. Value: ``sockets`` ([inode, interface index, bytes that wait, frames dropped or None]
+        each) and ``backlog``, the frames that the machine's kernel had no room for while they were
+        between two interfaces; blob: the interfaces' counters as in /proc/net/dev."""
         return self.channel.ask("queues", {}, what="read queues and counters")
 
     def sync_captures(self, captures: Sequence[int]) -> Answer:

@@ -87,7 +87,13 @@ def _local_port(transaction: Transaction, bridge: Bridge) -> Record:
     if bridge.mtu is not None:
         columns["mtu_request"] = bridge.mtu
     interface = transaction.create("Interface", columns)
-    return transaction.create("Port", {"name": bridge.name, "interfaces": [interface]})
+    port: dict[str, Value] = {
+        "name": bridge.name,
+        "interfaces": [interface],
+        **_vlan(bridge.vlan),
+        "protected": bridge.protected,
+    }
+    return transaction.create("Port", _without_defaults(port))
 
 
 def _port(transaction: Transaction, port: Port) -> Record:
@@ -95,6 +101,7 @@ def _port(transaction: Transaction, port: Port) -> Record:
         "name": port.name,
         "interfaces": _interfaces(transaction, port),
         **_vlan(port.vlan),
+        "protected": port.protected,
         **_bond(port),
         "other_config": port.other_config,
         "qos": _qos(transaction, port),
@@ -214,6 +221,7 @@ def _mirror(
         "select_src_port": [record(name) for name in mirror.select_src_port],
         "select_dst_port": [record(name) for name in mirror.select_dst_port],
         "select_vlan": mirror.select_vlan,
+        "filter": [] if mirror.filter is None else [mirror.filter],
         "output_port": [] if mirror.output_port is None else record(mirror.output_port),
         "output_vlan": [] if mirror.output_vlan is None else [mirror.output_vlan],
         "snaplen": [] if mirror.snaplen is None else [mirror.snaplen],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack, cast
 
 import msgspec
 
@@ -32,14 +32,24 @@ if TYPE_CHECKING:
     from harness.topology.builder import SwitchHandle, UnderlayHandle
 
 
-class PortColumns(TypedDict, total=False):
-    """What every port takes: the columns of the Port table (ovs-vswitchd.conf.db(5)), the VLAN's
-    ``mode`` under its own name, ``interface`` for those of the Interface, and a QoS."""
+Owner = TypeVar("Owner", bound=Port | Bridge)
+
+
+class LocalColumns(TypedDict, total=False):
+    """What a bridge's local port takes too: columns of the Port table (ovs-vswitchd.conf.db(5))
+    under their own names."""
 
     tag: int | None
     trunks: Sequence[int]
     vlan_mode: VlanMode | None
     cvlans: Sequence[int]
+    protected: bool
+
+
+class PortColumns(LocalColumns, total=False):
+    """What every other port takes: further columns of the Port table, ``interface`` for those of
+    the Interface, and a QoS."""
+
     other_config: Mapping[str, str]
     interface: Mapping[str, str | int | bool | Mapping[str, str]]
     qos: Mapping[str, str]
@@ -225,6 +235,7 @@ class BridgeHandle(Handle):
         select_src_port: Sequence[Handle | str] = (),
         select_dst_port: Sequence[Handle | str] = (),
         select_vlan: Sequence[int] = (),
+        filter: str | None = None,  # noqa: A002 (the column's own name)
         output_port: Handle | str | None = None,
         output_vlan: int | None = None,
         snaplen: int | None = None,
@@ -240,6 +251,7 @@ class BridgeHandle(Handle):
             select_src_port=select_src_port,
             select_dst_port=select_dst_port,
             select_vlan=select_vlan,
+            filter=filter,
             output_port=output_port,
             output_vlan=output_vlan,
             snaplen=snaplen,
@@ -302,15 +314,8 @@ class BridgeHandle(Handle):
     ) -> PortHandle:
         if wrong := set(columns) - PortColumns.__optional_keys__:
             raise call.refuse(f"{sorted(wrong)[0]!r} is no argument of a port of this kind")
-        vlan = {
-            field: value
-            for field, name in _VLAN.items()
-            if (value := columns.get(name)) is not None and value != ()
-        }
         others = {name: value for name, value in columns.items() if name not in _VLAN.values()}
-        port = make(kind, call, **fields, **others)
-        if vlan:
-            port = msgspec.structs.replace(port, vlan=make(Vlan, call, str(port.name), **vlan))
+        port = with_vlan(make(kind, call, **fields, **others), call, columns)
         self._ports.append((port, call))
         self.switch.claim(port)
         return PortHandle(port.name, self)
@@ -328,6 +333,18 @@ class BridgeHandle(Handle):
 
 
 _VLAN = {"tag": "tag", "trunks": "trunks", "mode": "vlan_mode", "cvlans": "cvlans"}
+
+
+def with_vlan(made: Owner, call: Call, columns: Mapping[str, object]) -> Owner:
+    """A port, or a bridge for its local one, with its VLAN columns as the caller gave them."""
+    vlan = {
+        field: value
+        for field, name in _VLAN.items()
+        if (value := columns.get(name)) is not None and value != ()
+    }
+    if not vlan:
+        return made
+    return msgspec.structs.replace(made, vlan=make(Vlan, call, str(made.name), **vlan))
 
 
 def _flush_left(text: str) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import count
-from typing import Literal
+from typing import Literal, Unpack
 
 import msgspec
 
 from harness.topology import values
-from harness.topology.bridges import BridgeHandle
+from harness.topology.bridges import BridgeHandle, LocalColumns, with_vlan
 from harness.topology.calls import Call, Handle, caller, make
 from harness.topology.errors import Path, path_text
 from harness.topology.model import (
@@ -67,10 +67,14 @@ class SwitchHandle(Handle):
         groups: str = "",
         meters: str = "",
         tlv_map: str = "",
+        **port: Unpack[LocalColumns],
     ) -> BridgeHandle:
-        """A bridge with the columns of :class:`~harness.topology.model.Bridge`. Raise
-        :class:`TopologyError` on a value of a wrong type."""
+        """A bridge with the columns of :class:`~harness.topology.model.Bridge`; ``tag`` and the
+        like are those of its local port. Raise :class:`TopologyError` on a value of a wrong
+        type."""
         call = caller()
+        if wrong := set(port) - LocalColumns.__optional_keys__:
+            raise call.refuse(f"{sorted(wrong)[0]!r} is no argument of a bridge")
         bridge = make(
             Bridge,
             call,
@@ -90,8 +94,9 @@ class SwitchHandle(Handle):
             groups=groups,
             meters=meters,
             tlv_map=tlv_map,
+            protected=port.get("protected", False),
         )
-        handle = BridgeHandle(self, bridge, call)
+        handle = BridgeHandle(self, with_vlan(bridge, call, port), call)
         self._bridges.append(handle)
         self._names.add(name)
         return handle

@@ -44,6 +44,8 @@ class _Port(_Data, frozen=True, kw_only=True):
 
     name: str
     vlan: Vlan = Vlan()
+    protected: bool = False
+    """True: nothing passes between this port and other protected ones of its bridge."""
     other_config: Map = {}
     """Port ``other_config``: ``qinq-ethtype``, ``priority-tags``, bond settings and so on."""
     interface: dict[str, str | int | bool | Map] = {}
@@ -134,13 +136,16 @@ class Mirror(_Data, frozen=True, kw_only=True):
     select_src_port: tuple[str, ...] = ()
     select_dst_port: tuple[str, ...] = ()
     select_vlan: tuple[int, ...] = ()
+    filter: str | None = None
+    """What a selected frame has to match as well, as in ovs-fields(7). From Open vSwitch 3.4 on."""
     output_port: str | None = None
     output_vlan: int | None = None
     snaplen: int | None = None
 
 
 class Bridge(_Data, frozen=True, kw_only=True):
-    """A bridge. ``addresses`` and ``mac`` are those of its local interface."""
+    """A bridge. ``addresses``, ``mac`` and ``mtu`` are those of its local interface, ``vlan`` and
+    ``protected`` those of its local port."""
 
     name: str
     ports: tuple[Port, ...] = ()
@@ -151,6 +156,8 @@ class Bridge(_Data, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     mac: str | None = None
     mtu: int | None = None
+    vlan: Vlan = Vlan()
+    protected: bool = False
     local: bool = False
     """True: the local port is an attachment point as an :class:`InternalPort` is."""
     mcast_snooping: bool = False

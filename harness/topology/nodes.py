@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+import msgspec
 import yaml
 
 from harness.topology.errors import Mistake, TopologyError
@@ -20,15 +20,13 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000
 """YAML 1.1, section 4.1: what no stream may hold."""
 
 
-@dataclass
-class Node:
+class Node(msgspec.Struct):
     """Any value. ``line`` and ``column`` count from 1."""
 
     line: int
     column: int
 
 
-@dataclass
 class Scalar(Node):
     """One value as it was written; ``plain`` when it has no quotes."""
 
@@ -36,18 +34,16 @@ class Scalar(Node):
     plain: bool
 
 
-@dataclass
 class Sequence(Node):
     """A list."""
 
-    items: list[Node] = field(default_factory=list)
+    items: list[Node] = []
 
 
-@dataclass
 class Mapping(Node):
     """A mapping, in the order of the file."""
 
-    entries: list[tuple[Scalar, Node]] = field(default_factory=list)
+    entries: list[tuple[Scalar, Node]] = []
     pending: Scalar | None = None
 
 

@@ -13,6 +13,7 @@ from harness.topology.model import (
     HostPort,
     InternalPort,
     PatchPort,
+    Port,
     Switch,
     TopologySpec,
     TunnelPort,
@@ -107,8 +108,8 @@ def _attachments(at: Path, switch: Switch, underlays: set[str], topology: str) -
 
 
 def _peers(at: Path, switch: Switch, elsewhere: dict[str, str]) -> Found:
-    places = {port.name: (bridge, port) for bridge in switch.bridges for port in bridge.ports}
-    patches = {name for name, (_, port) in places.items() if isinstance(port, PatchPort)}
+    places = {port.name: port for bridge in switch.bridges for port in bridge.ports}
+    patches = {name for name, port in places.items() if isinstance(port, PatchPort)}
     for number, bridge in enumerate(switch.bridges):
         for index, port in enumerate(bridge.ports):
             if not isinstance(port, PatchPort):
@@ -125,18 +126,15 @@ def _peers(at: Path, switch: Switch, elsewhere: dict[str, str]) -> Found:
                 message = f"peer {port.peer!r} exists, though peer_missing says that it does not"
                 yield path, message
             else:
-                yield from _peer(path, port, bridge.name, places[port.peer])
+                yield from _peer(path, port, places[port.peer])
 
 
-def _peer(path: Path, port: PatchPort, bridge: str, found: tuple[object, object]) -> Found:
-    other_bridge, other = found
+def _peer(path: Path, port: PatchPort, other: Port) -> Found:
     if not isinstance(other, PatchPort):
         yield path, f"peer {port.peer!r} is no patch port"
     elif other.peer != port.name:
         message = f"peer {port.peer!r} points to {other.peer[:64]!r}, not back to {port.name!r}"
         yield path, message
-    elif getattr(other_bridge, "name", None) == bridge:
-        yield path, f"both ends of the patch are on bridge {bridge!r}"
 
 
 def _no_peer(port: PatchPort, patches: set[str], switch: str, elsewhere: dict[str, str]) -> str:
@@ -225,7 +223,7 @@ def _owned(at: Path, switch: Switch) -> Iterator[tuple[Path, str, int | None, st
     for number, bridge in enumerate(switch.bridges):
         here = (*at, "bridges", number)
         for index, text in enumerate(bridge.addresses):
-            yield (*here, "addresses", index), bridge.name, None, text
+            yield (*here, "addresses", index), bridge.name, bridge.vlan.tag, text
         for place, port in enumerate(bridge.ports):
             if isinstance(port, InternalPort):
                 for index, text in enumerate(port.addresses):

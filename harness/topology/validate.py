@@ -127,6 +127,7 @@ def _bridge(at: Path, bridge: Bridge) -> Found:
     yield from _one((*at, "name"), values.interface_name(bridge.name))
     yield from _map((*at, "other_config"), bridge.other_config)
     yield from _end(at, bridge.addresses, bridge.mac, bridge.mtu)
+    yield from _vlan((*at, "vlan"), bridge.vlan)
     yield from _protocols((*at, "protocols"), bridge.protocols)
     for field in ("flows", "groups", "meters", "tlv_map"):
         yield from _one((*at, field), values.lines(getattr(bridge, field)))
@@ -255,6 +256,8 @@ def _bond(at: Path, port: BondPort) -> Found:
 def _mirror(at: Path, mirror: Mirror, bridge: Bridge) -> Found:
     yield from _one((*at, "name"), values.node_name(mirror.name, 64))
     yield from _one((*at, "select_vlan"), values.vlans(mirror.select_vlan))
+    if mirror.filter is not None:
+        yield from _one((*at, "filter"), values.match(mirror.filter))
     outputs = [mirror.output_port is not None, mirror.output_vlan is not None]
     if sum(outputs) != 1:
         said = "both output_port and output_vlan" if all(outputs) else "no output"

@@ -106,6 +106,15 @@ def lines(text: str) -> str | None:
     return None
 
 
+def match(text: str) -> str | None:
+    """A match of a mirror's: as in a flow, but that it cannot name the port."""
+    if not text:
+        return "the filter is empty; leave it out"
+    if re.search(r"(^|,)\s*in_port", text):
+        return "a filter knows no in_port (ovs-vswitchd.conf.db(5)); use select_src_port"
+    return one_line(text)
+
+
 def column(name: str) -> str | None:
     """A column of the Interface table."""
     if not _COLUMN.fullmatch(name):

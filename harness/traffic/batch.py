@@ -7,9 +7,10 @@ drained. Where that is not so, whatever depends on it raises :class:`Unknown`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+
+import msgspec
 
 from harness.traffic.dissect import field_changes
 from harness.traffic.frames import untagged
@@ -40,8 +41,7 @@ class HeardAt(frozenset[str]):
         return made
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, dict=True):
     """A frame that is not, tags apart, what was sent.
 
     ``sent`` and ``got`` are without tags; ``ranges`` the (first, behind last) bytes that differ.
@@ -311,6 +311,13 @@ class Batch:
     def wire_strays(self) -> list[Sighting]:
         """The same on wires, where a switch's own frames belong (ARP, LACP, BFD …)."""
         return self._strays("wire")
+
+    @property
+    def late(self) -> list[Sighting]:
+        """What was seen at hosts and on wires of frames that were sent in an earlier batch, and so
+        were proved to be no longer under way. Raise :class:`Unknown`."""
+        self.check()
+        return self.ledger.sightings(self.ledger.late)
 
     @property
     def leaked(self) -> list[Sighting]:

@@ -16,6 +16,7 @@ from zlib import crc32
 import msgspec
 
 from harness.traffic import ring
+from harness.traffic.earlier import Earlier, is_answer, what_of
 from harness.traffic.frames import Blank, untagged
 from harness.traffic.identity import MAGIC_BYTES, TRAILER, TRAILER_SIZE, Template, locate
 from harness.traffic.sightings import Point, Sighting, guess_start, place
@@ -68,26 +69,36 @@ class Flow(msgspec.Struct, eq=False):
     @property
     def what(self) -> str:
         """The flow in words."""
-        to = ", ".join(sorted(self.to)) or "nobody"
-        return f"flow {self.number} from {self.source} to {to}"
+        return what_of(self.number, self.source, self.to)
 
 
 class Ledger:
     """Collects what one batch sends and what is captured meanwhile.
 
     ``run`` is an unsigned 32-bit number that no other run on the same network has; ``first_flow``
-    the number of the first flow, so that batches of one run are told apart.
+    the number of the first flow, so that batches of one run are told apart; ``earlier`` knows the
+    flows of the batches before it.
     """
 
-    def __init__(self, run: int, points: Iterable[Point], *, first_flow: int = 1) -> None:
+    def __init__(
+        self,
+        run: int,
+        points: Iterable[Point],
+        *,
+        first_flow: int = 1,
+        earlier: Earlier | None = None,
+    ) -> None:
         self.run = run
         self.points = {point.name: point for point in points}
         self.flows: list[Flow] = []
         self.blocks: list[Captured] = []
         self.strays: list[int] = []
         """Hits that no flow claims."""
+        self.late: list[int] = []
+        """Those of them that carry the identity of a flow of an earlier batch."""
         self.odd: dict[int, Oddity] = {}
         self._first_flow = first_flow
+        self._earlier = earlier or Earlier()
         self._by_key: dict[bytes, tuple[bytes, int, list[int], Flow]] = {}
         self._by_content: dict[bytes, Flow] = {}
         self._by_macs: dict[bytes, list[Flow]] | None = None
@@ -164,9 +175,7 @@ class Ledger:
             return
         found = self._by_key.get(data[at : at + _KEY_SIZE])
         if found is None:
-            _, run, number, *_ = TRAILER.unpack_from(data, at)
-            whose = "another run" if run != self.run else f"flow {number}, not of this batch"
-            self._stray(hit, f"carries the identity of {whose}")
+            self._foreign(hit, data, at)
             return
         bare, seed, _, flow = found
         seq, digest = TRAILER.unpack_from(data, at)[3:5]
@@ -176,11 +185,24 @@ class Ledger:
         spot = place(data, at, bare, wire=wire)
         if spot is not None:
             self._claim(flow, hit, Oddity(seq, spot.start, spot.ethernet))
-        elif _is_answer(data[:at], bare):
+        elif is_answer(data[:at], bare):
             self._stray(hit, f"an answer to {flow.what}", seq)
         else:
             start = guess_start(data, at, bare, wire=wire)
             self._claim(flow, hit, Oddity(seq, start, changed=True))
+
+    def _foreign(self, hit: int, data: bytes, at: int) -> None:
+        """A frame with the identity of a flow that is not of this batch."""
+        _, run, number, seq, *_ = TRAILER.unpack_from(data, at)
+        if run != self.run:
+            self._stray(hit, "carries the identity of another run")
+        elif number >= self._first_flow:
+            self._stray(hit, f"carries the identity of flow {number}, not of this batch")
+        elif self._earlier.is_answer(number, data[:at]):
+            self._stray(hit, f"an answer to {self._earlier.what(number)}", seq)
+        else:
+            self.late.append(hit)
+            self._stray(hit, f"carries the identity of {self._earlier.what(number)}", seq)
 
     def _by_bytes(self, hit: int, data: bytes, *, wire: bool) -> None:
         """A frame without identity: one that was sent so, one cut short, or nobody's."""
@@ -273,10 +295,3 @@ def _padding(plain: bytes, bare: bytes) -> int:
     """How many zero bytes the way appended to ``bare`` to make it ``plain``."""
     extra = len(plain) - len(bare)
     return extra if extra > 0 and plain.startswith(bare) and not any(plain[-extra:]) else 0
-
-
-def _is_answer(data: bytes, bare: bytes) -> bool:
-    """Whether ``data`` is addressed to the sender of ``bare``: a host's kernel may answer a probe
-    and return its content with it (ICMP echo, ICMP errors)."""
-    target, source = bare[:6], bare[6:12]
-    return source != target and (data.startswith(source) or source + target in data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from harness.traffic.batch import Batch, Sent
@@ -17,7 +16,6 @@ Overhearing = tuple[str, str, str]
 """source, the host that it addressed, the host that heard it."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Reach:
     """Who heard whom.
 
@@ -28,9 +26,12 @@ class Reach:
     802.1Q-2022, 8.8.1). Equal when all three are.
     """
 
-    unicast: Heard
-    broadcast: Heard
-    overheard: frozenset[Overhearing] = frozenset()
+    def __init__(
+        self, unicast: Heard, broadcast: Heard, overheard: frozenset[Overhearing] = frozenset()
+    ) -> None:
+        self.unicast = unicast
+        self.broadcast = broadcast
+        self.overheard = overheard
 
     @classmethod
     def groups(cls, *groups: Collection[str]) -> Reach:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
 
 from harness.traffic.dissect import dissect
 from harness.traffic.frames import TPIDS, Tag, tag_bytes, tags_of
@@ -35,8 +36,7 @@ class Placement(NamedTuple):
     """False: a layer 3 tunnel took the Ethernet header away; ``start`` is that of the packet."""
 
 
-@dataclass(frozen=True)
-class Sighting:
+class Sighting(msgspec.Struct, frozen=True, dict=True):
     """One frame seen at one attachment point.
 
     ``time_ns`` is the kernel's time stamp (real-time clock); ``data`` the frame with the tag that

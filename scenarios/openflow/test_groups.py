@@ -3,12 +3,18 @@
 Source: ovs-actions(7), "The group action" and "Action Sets"; ovs-ofctl(8), "Group Syntax".
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
 from harness import Lab
-from harness.polling import eventually
+
+if TYPE_CHECKING:
+    from scenarios.openflow.conftest import SetPort
 
 ALL = """
 group_id=1,type=all,bucket=b,bucket=c,bucket=d
@@ -102,33 +108,20 @@ def test_select_by_the_fields_that_are_named(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("groups", [FAILOVER])
-def test_fast_failover_takes_the_first_live_port(lab: Lab) -> None:
+def test_fast_failover_takes_the_first_live_port(lab: Lab, set_port: SetPort) -> None:
     assert lab.probe("a").heard_at == {"b"}
     for port, up, heir in (("b", False, "c"), ("c", False, "d"), ("b", True, "b")):
-        set_port(lab, port, up=up)
+        set_port(port, up=up)
         assert lab.probe("a").heard_at == {heir}
 
 
 @pytest.mark.parametrize("groups", [FAILOVER_TO_ANOTHER])
-def test_fast_failover_without_a_live_port_drops(lab: Lab) -> None:
+def test_fast_failover_without_a_live_port_drops(lab: Lab, set_port: SetPort) -> None:
     """The watched ports decide, although the one that the frames leave by is up."""
     assert lab.probe("a").heard_at == {"d"}
     for port in "bc":
-        set_port(lab, port, up=False)
+        set_port(port, up=False)
     assert lab.probe("a").heard_at == set()
-
-
-def set_port(lab: Lab, port: str, *, up: bool) -> None:
-    """Set a port up or down, and wait until the switch knows."""
-    switch = lab.switch("s1")
-    lab.node("s1").change_links([{"do": "set", "name": port, "up": up}]).result()
-
-    def state() -> str:
-        described = switch.ofctl("-O", "OpenFlow15", "dump-ports-desc", "br0", port)
-        return "down" if "PORT_DOWN" in described or "LINK_DOWN" in described else "up"
-
-    wanted = "up" if up else "down"
-    eventually(state, lambda found: found == wanted, within=10, what=f"state of port {port}")
 
 
 @pytest.mark.parametrize("groups", [ALL])

@@ -21,20 +21,11 @@ in_port=p0,actions=output:left
 @pytest.fixture
 def topology() -> Topology:
     topo = Topology("patch-to-itself")
-    bridge = topo.switch("sw").bridge("br0", fail_mode="secure")
+    bridge = topo.switch("sw").bridge("br0", fail_mode="secure", flows=FLOWS)
     for name in ("left", "right", "bystander"):
         bridge.host(name)
+    bridge.patch(bridge, "p0", "p1")
     return topo
-
-
-@pytest.fixture(autouse=True)
-def _patched(lab: Lab) -> None:
-    lab.switch("sw").vsctl(
-        *("add-port", "br0", "p0", "--", "set", "Interface", "p0", "type=patch", "options:peer=p1"),
-        *("--", "add-port", "br0", "p1"),
-        *("--", "set", "Interface", "p1", "type=patch", "options:peer=p0"),
-    )
-    lab.switch("sw").ofctl("add-flows", "br0", "-", stdin=FLOWS)
 
 
 def test_frames_go_through_the_patch_and_the_flows_again(lab: Lab) -> None:

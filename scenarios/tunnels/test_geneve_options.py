@@ -4,10 +4,17 @@ Source: ovs-fields(7), "Geneve Fields" (``tun_metadata0``); ovs-ofctl(8), ``add-
 critical bits of type and header from RFC 8926, 3.4 and 3.5.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 from scapy.contrib.geneve import GENEVE
 
 from harness import Lab, Topology
+
+if TYPE_CHECKING:
+    from scenarios.tunnels.conftest import Hypervisors
 
 MAP = (
     "{class=0xffff,type=0,len=4}->tun_metadata0,"
@@ -24,12 +31,9 @@ ON_THE_WIRE = {
 
 
 @pytest.fixture
-def topology() -> Topology:
+def topology(hypervisors: Hypervisors) -> Topology:
     topo = Topology("geneve-options")
-    wire = topo.underlay("wire")
-    for n in (1, 2):
-        switch = topo.switch(f"hv{n}")
-        switch.bridge("br-phy", addresses=[f"172.31.0.{n}/24"]).uplink(wire)
+    for n, switch in hypervisors(topo).items():
         br_int = switch.bridge("br-int", fail_mode="secure", tlv_map=MAP)
         br_int.host(f"vm{n}")
         br_int.tunnel("geneve", "tun", remote=f"172.31.0.{3 - n}", key=7)

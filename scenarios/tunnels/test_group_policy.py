@@ -4,11 +4,18 @@ Source: ovs-vswitchd.conf.db(5), Interface ``options:exts=gbp``; ovs-fields(7), 
 Policy Fields".
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 from scapy.layers.vxlan import VXLAN
 
 from harness import Lab, Topology
 from harness.lab import Target
+
+if TYPE_CHECKING:
+    from scenarios.tunnels.conftest import Hypervisors
 
 GROUP, APPLIED, DONT_LEARN = 0x1A2, 0x08, 0x40
 
@@ -19,12 +26,10 @@ def extensions() -> tuple[str, str]:
 
 
 @pytest.fixture
-def topology(extensions: tuple[str, str]) -> Topology:
+def topology(extensions: tuple[str, str], hypervisors: Hypervisors) -> Topology:
     topo = Topology("group-policy")
-    wire = topo.underlay("wire")
-    for n, exts in enumerate(extensions, 1):
-        switch = topo.switch(f"hv{n}")
-        switch.bridge("br-phy", addresses=[f"172.31.0.{n}/24"]).uplink(wire)
+    for n, switch in hypervisors(topo).items():
+        exts = extensions[n - 1]
         br_int = switch.bridge("br-int", fail_mode="secure")
         br_int.host(f"vm{n}")
         options = {"dst_port": "4790"} | ({"exts": exts} if exts else {})

@@ -5,7 +5,9 @@ only non-Ethernet packets, but they are represented as Ethernet frames"), and ty
 ``bareudp``; the FAQ, "Does Open vSwitch support GTP-U?" and "Bareudp".
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from scapy.contrib.gtp import GTP_U_Header
@@ -16,6 +18,9 @@ from scapy.layers.vxlan import VXLAN
 
 from harness import Lab, Topology
 from harness.topology.model import TunnelType
+
+if TYPE_CHECKING:
+    from scenarios.tunnels.conftest import Hypervisors
 
 KEY = 42
 FROM, TO = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -66,14 +71,11 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-def topology(kind: Kind) -> Topology:
+def topology(kind: Kind, hypervisors: Hypervisors) -> Topology:
     topo = Topology("layer-3")
-    wire = topo.underlay("wire")
-    for n, mac in ((1, FROM), (2, TO)):
-        switch = topo.switch(f"hv{n}")
-        switch.bridge("br-phy", addresses=[f"172.31.0.{n}/24"]).uplink(wire)
+    for n, switch in hypervisors(topo).items():
         br_int = switch.bridge("br-int", fail_mode="secure")
-        br_int.host(f"vm{n}", mac=mac)
+        br_int.host(f"vm{n}", mac=FROM if n == 1 else TO)
         remote = f"172.31.0.{3 - n}"
         br_int.tunnel(kind.type, "tun", remote=remote, key=kind.key, options=kind.options)
         br_int.flow(f"priority=1,in_port=vm{n},ip,actions=tun")

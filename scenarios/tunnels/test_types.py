@@ -5,9 +5,11 @@ the header of each type from ovs-vswitchd.conf.db(5), Interface, "Tunnel Options
 ovs-fields(7), "Tunnel Fields".
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from scapy.contrib.erspan import ERSPAN_II, ERSPAN_III
@@ -20,6 +22,9 @@ from scapy.layers.vxlan import VXLAN
 from harness import Lab, Topology
 from harness.topology.model import TunnelType
 from harness.traffic import Reach
+
+if TYPE_CHECKING:
+    from scenarios.tunnels.conftest import Hypervisors
 
 KEY = 42
 IPV4, IPV6 = "172.31.0.{}", "fd00:31::{}"
@@ -81,18 +86,14 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-def topology(kind: Kind) -> Topology:
+def topology(kind: Kind, hypervisors: Hypervisors) -> Topology:
     topo = Topology(kind.type)
-    wire = topo.underlay("wire")
-    for n, peer in ((1, 2), (2, 1)):
-        switch = topo.switch(f"host{n}")
-        length = 64 if kind.address is IPV6 else 24
-        br_phy = switch.bridge("br-phy", addresses=[f"{kind.address.format(n)}/{length}"])
-        br_phy.uplink(wire)
+    for n, switch in hypervisors(topo, kind.address).items():
         br_int = switch.bridge("br-int")
         br_int.host(f"vm{2 * n - 1}")
         br_int.host(f"vm{2 * n}")
-        br_int.tunnel(kind.type, remote=kind.address.format(peer), key=KEY, options=kind.options)
+        remote = kind.address.format(3 - n)
+        br_int.tunnel(kind.type, remote=remote, key=KEY, options=kind.options)
     return topo
 
 

@@ -6,12 +6,17 @@ ovs-vswitchd.conf.db(5), Interface ``options:dst_port``, ``options:remote_ip`` a
 ``options:df_default``.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from harness import Lab, Topology
 from harness.topology.model import TunnelType
+
+if TYPE_CHECKING:
+    from scenarios.tunnels.conftest import Hypervisors
 
 ETHERNET = 14
 IPV4, IPV6 = "172.31.0.{}", "fd00:31::{}"
@@ -57,14 +62,13 @@ def ports() -> tuple[str, str]:
 
 
 @pytest.fixture
-def topology(kind: Kind, mtu: int, remote: int, ports: tuple[str, str]) -> Topology:
+def topology(
+    kind: Kind, mtu: int, remote: int, ports: tuple[str, str], hypervisors: Hypervisors
+) -> Topology:
     topo = Topology("underlay")
-    wire = topo.underlay("wire", mtu=mtu)
-    for n, (peer, port) in enumerate(zip((remote, 1), ports, strict=True), 1):
-        switch = topo.switch(f"hv{n}")
-        length = 64 if kind.address is IPV6 else 24
-        address = f"{kind.address.format(n)}/{length}"
-        switch.bridge("br-phy", addresses=[address]).uplink(wire)
+    peers = {1: remote, 2: 1}
+    for n, switch in hypervisors(topo, kind.address, mtu=mtu).items():
+        peer, port = peers[n], ports[n - 1]
         br_int = switch.bridge("br-int")
         br_int.host(f"vm{n}")
         options = {"dst_port": port} if port != "4789" else {}

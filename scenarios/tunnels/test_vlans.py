@@ -3,12 +3,18 @@
 Source: ovs-vswitchd.conf.db(5), Port, "VLAN Configuration"; the FAQ, "VLANs".
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness import Lab, Topology
+from harness.topology.bridges import LocalColumns
 from harness.traffic import Reach, Tag
+
+if TYPE_CHECKING:
+    from scenarios.tunnels.conftest import Hypervisors
 
 RED, BLUE = {"red1", "red2"}, {"blue1", "blue2"}
 
@@ -20,16 +26,21 @@ def ports() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def topology(ports: list[dict[str, Any]]) -> Topology:
+def local() -> LocalColumns:
+    """The columns of the local ports that the tunnel's packets go through."""
+    return {}
+
+
+@pytest.fixture
+def topology(
+    ports: list[dict[str, Any]], local: LocalColumns, hypervisors: Hypervisors
+) -> Topology:
     topo = Topology("vlans-in-a-tunnel")
-    wire = topo.underlay("wire")
-    for n, vlan in enumerate(ports, 1):
-        switch = topo.switch(f"hv{n}")
-        switch.bridge("br-phy", addresses=[f"172.31.0.{n}/24"]).uplink(wire)
+    for n, switch in hypervisors(topo, local=local).items():
         br_int = switch.bridge("br-int")
         br_int.host(f"red{n}", tag=100)
         br_int.host(f"blue{n}", tag=200)
-        br_int.tunnel("geneve", remote=f"172.31.0.{3 - n}", key=7, **vlan)
+        br_int.tunnel("geneve", remote=f"172.31.0.{3 - n}", key=7, **ports[n - 1])
     return topo
 
 
@@ -113,10 +124,8 @@ class TestTaggedUnderlay:
     access port of it."""
 
     @pytest.fixture
-    def lab(self, lab: Lab) -> Lab:
-        for switch in lab.switches.values():
-            switch.vsctl("set", "Port", "br-phy", "tag=50")
-        return lab
+    def local(self) -> LocalColumns:
+        return {"tag": 50}
 
     def test_the_outer_tag_is_that_of_the_underlay(self, lab: Lab) -> None:
         sent = lab.probe("red1", to="red2")

@@ -124,7 +124,7 @@ def _edges(spec: TopologySpec) -> Iterator[_Edge]:
     patches = _patches(spec)
     for end, port in _ports(spec):
         bridge = end.rpartition("p")[0]
-        vlan = words.vlan(port.vlan)
+        vlan = words.port(port)
         match port:
             case HostPort() | InternalPort():
                 yield _Edge((end, bridge), "port", vlan)
@@ -141,7 +141,7 @@ def _edges(spec: TopologySpec) -> Iterator[_Edge]:
             case PatchPort():
                 far, other = patches[end]
                 if end < far:
-                    lines = [f"{port.name} ↔ {other.name}", *vlan, *words.vlan(other.vlan)]
+                    lines = [f"{port.name} ↔ {other.name}", *vlan, *words.port(other)]
                     yield _Edge((bridge, far.rpartition("p")[0]), "patch", lines)
     for link in tunnel_links(spec):
         s, b, _ = link.near

@@ -177,6 +177,8 @@ def _place_inside(switch: SwitchBox, top: float) -> float:
         upper = min(link.near, link.far, key=lambda chip: chip.y)
         link.lane = upper.y + upper.h + 12.0 + LANE * beside[upper.end[1]]
         beside[upper.end[1]] += 1
+        # A patch from a bridge to itself hangs below it.
+        bottom = max(bottom, link.lane)
     found = lanes([span(link.near.x, link.far.x) for link in around])
     for link, lane in zip(around, found, strict=True):
         link.lane = bottom + 26.0 + LANE * lane

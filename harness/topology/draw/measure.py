@@ -84,7 +84,7 @@ def _bridge(at: tuple[int, int], bridge: Bridge, above: set[str], leads: Leads) 
 
 
 def _chip(end: End, port: Port, mirror: str | None) -> Chip:
-    lines = [line for text in words.vlan(port.vlan) for line in _wrap(text, _WRAP)]
+    lines = [line for text in words.port(port) for line in _wrap(text, _WRAP)]
     if mirror is not None:
         lines.append(f"output of {mirror}")
     match port:

@@ -47,11 +47,11 @@ def _only_way_down(
     if any(isinstance(port, UplinkPort | BondPort) for port in bridge.ports):
         return None
     patches = [port for port in bridge.ports if isinstance(port, PatchPort)]
-    targets = {owner.get(port.peer) for port in patches} - {above.get(number, -1)}
+    targets = {owner.get(port.peer) for port in patches} - {above.get(number, -1), number}
     if len(targets) != 1:
         return None
     target = targets.pop()
-    if target is None or target == number or _has_tops(switch.bridges[target]):
+    if target is None or _has_tops(switch.bridges[target]):
         return None
     return target
 

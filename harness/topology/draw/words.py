@@ -10,6 +10,7 @@ from harness.topology.model import (
     HostPort,
     InternalPort,
     Mirror,
+    Port,
     TunnelPort,
     Underlay,
     Vlan,
@@ -45,6 +46,12 @@ def vlan(columns: Vlan) -> list[str]:
     return [first, *(line for line in (trunks, inner) if line)]
 
 
+def port(data: Port | Bridge) -> list[str]:
+    """The VLAN configuration of a port (a bridge's: of its local port), and whether it is
+    protected, in lines."""
+    return [*vlan(data.vlan), *(["protected"] if data.protected else [])]
+
+
 def keys(port: TunnelPort) -> str:
     """The keys of a tunnel: ``key 5``, ``key flow``, ``in 1, out 2``; empty without any."""
     found = (port.in_key or port.key, port.out_key or port.key)
@@ -74,6 +81,8 @@ def mirror(record: Mirror) -> str:
         chosen.append(f"to {', '.join(record.select_dst_port)}")
     if record.select_vlan:
         chosen.append(f"VLAN {ranges(record.select_vlan)}")
+    if record.filter is not None:
+        chosen.append(record.filter)
     target = record.output_port or f"VLAN {record.output_vlan}"
     return f"mirror {record.name}: {', '.join(chosen) or 'nothing selected'} → {target}"
 
@@ -90,7 +99,9 @@ def bridge(data: Bridge) -> list[str]:
         for noun, text in (("flow", data.flows), ("group", data.groups), ("meter", data.meters))
         if (count := _records(text))
     ]
-    return [line for line in [*found, ", ".join(counts), *data.addresses] if line]
+    local = ", ".join(port(data))
+    found += [", ".join(counts), *data.addresses, f"local port: {local}" if local else ""]
+    return [line for line in found if line]
 
 
 def end(port: HostPort | InternalPort) -> list[str]:
