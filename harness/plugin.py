@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _LABS: pytest.StashKey[list[Lab]] = pytest.StashKey()
 """On a test, or on a module, the labs that the fixtures below have made for it."""
+_UNAVAILABLE: pytest.StashKey[set[str]] = pytest.StashKey()
+"""Why targets can't run here."""
 _SEED: pytest.StashKey[int] = pytest.StashKey()
 _TARGETS: pytest.StashKey[list[str]] = pytest.StashKey()
 _SAID: pytest.StashKey[bool] = pytest.StashKey()
@@ -210,8 +212,9 @@ def _live(request: pytest.FixtureRequest, target: Target, topology: Topology) ->
     config = request.config
     try:
         found = environment(target, _progress(config))
-    except TargetUnavailable as lacking:
-        _lacking(config, str(lacking))
+    except TargetUnavailable as unavailable:
+        config.stash.setdefault(_UNAVAILABLE, set()).add(str(unavailable))
+        _lacking(config, str(unavailable))
     _check_requirements(request, target)
     seed = zlib.crc32(request.node.nodeid.encode(), config.stash[_SEED])
     labs = request.node.stash.setdefault(_LABS, [])
@@ -280,9 +283,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report: pytest.TestReport = yield
+    why = str(call.excinfo.value) if call.excinfo is not None else ""
+    if report.skipped and why in item.config.stash.get(_UNAVAILABLE, ()):
+        # One place for all of a target: the summary then has one line, not one for each test.
+        report.longrepr = (__file__, _lacking.__code__.co_firstlineno, f"Skipped: {why}")
     if report.when == "call" and report.failed:
         for one in _labs_of(item):
             _leave_bundle(item, one, report)
