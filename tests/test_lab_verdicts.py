@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 
+import msgspec
 import pytest
 
 from harness.lab import Lab, Traffic, engine
@@ -112,7 +112,7 @@ def test_frames_that_the_kernel_lost_on_their_way_make_it_unknown(
     counts = itertools.count(5)
 
     def look_at_a_busy_machine() -> Look:
-        return replace(look(), backlogs=(next(counts) if backlog_dropped else 5,))
+        return msgspec.structs.replace(look(), backlogs=(next(counts) if backlog_dropped else 5,))
 
     monkeypatch.setattr(lab.engine.drain, "look", look_at_a_busy_machine)
     sent = lab.probe("a", size=1200)
