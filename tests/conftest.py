@@ -19,6 +19,14 @@ from harness.topology import Topology, TopologySpec
 MakeLab = Callable[..., Lab]
 
 
+def pytest_configure() -> None:
+    """Let what tests start be interrupted: a shell has what it runs in the background ignore these
+    signals, and programs pass that on to those that they start."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="session")
 def ready() -> Environment:
     """The default target, made ready; where it cannot run skips with what is missing, but not in
