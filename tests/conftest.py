@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,7 @@ from harness.nodes.processes import Process, look
 from harness.topology import Topology, TopologySpec
 
 MakeLab = Callable[..., Lab]
+RunPytest = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_configure() -> None:
@@ -76,6 +80,26 @@ def make_lab(ready: Environment) -> Iterator[MakeLab]:
             return labs.enter_context(made)
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def run_pytest() -> RunPytest:
+    """Runs pytest with some options on the tests in a directory, to its end; what it writes to
+    either output is in ``stdout``. It finds the plugin by its entry point."""
+
+    def run_pytest(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
+            cwd=directory,
+            env={**os.environ, "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+
+    return run_pytest
 
 
 # -- a look at the machine

@@ -3,10 +3,8 @@ arguments, fixtures and output stay their own. And in those that use it and name
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,34 +12,22 @@ from typing import NamedTuple
 import pytest
 
 Run = Callable[..., str]
+RunPytest = Callable[..., subprocess.CompletedProcess[str]]
 TWICE = ("--target=bookworm/namespace/netdev", "--target=forky/namespace/dummy")
 HEADER = "ovs-harness: targets"
 
 
-def pytest_in(directory: Path, *options: str) -> str:
-    """What pytest prints for the tests in a directory. It finds the plugin by its entry point."""
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--import-mode=importlib"]
-    done = subprocess.run(
-        [*argv, "-v", *options],
-        cwd=directory,
-        env={**os.environ, "COLUMNS": "200"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
-    return done.stdout
+OPTIONS = ("--import-mode=importlib", "-v")
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, run_pytest: RunPytest) -> Run:
     """What pytest prints for one file of tests and a conftest."""
 
     def run(test: str, *options: str, conftest: str = "") -> str:
         (tmp_path / "conftest.py").write_text(conftest)
         (tmp_path / "test_x.py").write_text(test)
-        return pytest_in(tmp_path, *options)
+        return run_pytest(tmp_path, *OPTIONS, *options).stdout
 
     return run
 
@@ -157,7 +143,7 @@ def test_it(target): assert target == -1
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> str:
+def out(tmp_path_factory: pytest.TempPathFactory, run_pytest: RunPytest) -> str:
     """What pytest prints for all of the cases, each in a directory of its own."""
     project = tmp_path_factory.mktemp("project")
     for name, case in CASES.items():
@@ -165,7 +151,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
         directory.mkdir()
         (directory / "test_x.py").write_text(case.test)
         (directory / "conftest.py").write_text(case.conftest)
-    return pytest_in(project, *TWICE)
+    return run_pytest(project, *OPTIONS, *TWICE).stdout
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,11 +3,9 @@ directory of its own. Where no switch takes part none is started."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,24 +41,16 @@ class Run:
 
 
 Pytest = Callable[..., Run]
+RunPytest = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Pytest:
+def run(tmp_path: Path, run_pytest: RunPytest) -> Pytest:
     """Runs pytest on one file of tests in an empty directory."""
 
     def run(text: str, *options: str) -> Run:
         (tmp_path / "test_x.py").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *options],
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "200"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
+        done = run_pytest(tmp_path, "-rA", *options)
         return Run(done.returncode, done.stdout)
 
     return run
