@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -21,12 +21,12 @@ def next_hop(remote: str, own: Iterable[str], routes: Iterable[str]) -> str | No
     ways: list[tuple[_Network, str | None]] = [
         (ipaddress.ip_interface(text).network, str(address)) for text in own
     ]
-    ways += [way for text in routes for way in _ways(text, str(address))]
+    ways += [_way(text, str(address)) for text in routes]
     matching = [(network, hop) for network, hop in ways if address in network]
     return max(matching, key=lambda way: way[0].prefixlen, default=(None, None))[1]
 
 
-def _ways(route: str, remote: str) -> Iterator[tuple[_Network, str | None]]:
+def _way(route: str, remote: str) -> tuple[_Network, str | None]:
     """The network that a route is for, and the next hop to it. A default route is for whatever
     ``remote`` is, unless its router is of another IP version."""
     words = route.split()
@@ -36,4 +36,4 @@ def _ways(route: str, remote: str) -> Iterator[tuple[_Network, str | None]]:
     if target == "default":
         target = "::/0" if ":" in (via or remote) else "0.0.0.0/0"
     hop = remote if via is None else str(ipaddress.ip_address(via))
-    yield ipaddress.ip_network(target), None if drops else hop
+    return ipaddress.ip_network(target), None if drops else hop
