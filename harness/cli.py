@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import doctor
+from harness.checks import command as judgement
 from harness.images import ImageError
 from harness.images import command as image
 from harness.live import command as live
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     image.add_parser(commands)
     _add_draw(commands)
     live.add_parsers(commands)
+    judgement.add_parser(commands)
     return top
 
 

@@ -1,9 +1,8 @@
-"""What is kept on disk: captures as pcapng, histories as JSON lines."""
+"""What is kept on disk: captures as pcapng."""
 
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,8 +11,8 @@ import pytest
 import scapy.layers.l2  # noqa: F401 - teaches the reader Ethernet
 from scapy.utils import PcapNgReader
 
-from harness.traffic import History, Ledger, Point, Tag, pcapng, probe_frame, ring, stamp
-from harness.traffic.pcapng import Interface, Packet
+from harness.traffic import Ledger, Point, Tag, pcapng, probe_frame, ring, stamp
+from harness.traffic.pcapng import Interface, Packet, Place
 
 A, B = "02:00:00:00:00:01", "02:00:00:00:00:02"
 INTERFACES = [Interface("vm1-a", "host vm1-a"), Interface("wire:hv1"), Interface("wire:hv2")]
@@ -86,12 +85,13 @@ def test_a_batch_as_a_capture() -> None:
     ledger.take("wire", ring.pack([ring.Unpacked(frame, 20, tag=Tag.of(900))]), "hv1")
     outgoing = ring.Unpacked(frame, 10, kind=ring.OUTGOING)
     ledger.take("a", ring.pack([outgoing, ring.Unpacked(bytes(60), 40)]))
-    interfaces, packets = pcapng.capture([ledger])
-    assert interfaces == [
+    places = [Place("b"), Place("wire", "hv1"), Place("a")]
+    assert [pcapng.interface_of(place, ledger.points) for place in places] == [
         Interface("b", "host b"),
         Interface("wire at hv1", "wire wire"),
         Interface("a", "host a"),
     ]
+    packets = pcapng.packets(ledger, {place: number for number, place in enumerate(places)})
     assert [(p.time_ns, p.interface, p.direction, p.comment) for p in packets] == [
         (10, 2, "out", ""),
         (20, 1, "in", "flow 1 from a to b #0"),
@@ -100,22 +100,3 @@ def test_a_batch_as_a_capture() -> None:
         (50, 0, "in", "flow 1 from a to b #0 (changed on the way)"),
     ]
     assert (packets[1].wire_len, packets[1].data[12:16]) == (68, Tag.of(900).wire)
-
-
-def test_a_history_is_read_back_in_order_of_time(tmp_path: Path) -> None:
-    history = History()
-    history.begun("restart", switch="hv1")
-    history.ended("restart", switch="hv1", status=0)
-    history.frames_out("vm1-a", flow=3, first_seq=0, count=100, time_ns=5)
-    path = tmp_path / "history.jsonl"
-    history.save(path)
-    kinds = [json.loads(line)["kind"] for line in path.read_text().splitlines()]
-    assert kinds == ["frames out", "operation begun", "operation ended"]
-    assert History.load(path).events == [history.events[2], *history.events[:2]]
-
-
-def test_a_damaged_history_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
-    path.write_text('{"time_ns": 1, "kind": "something else"}\n')
-    with pytest.raises(ValueError, match=r"history\.jsonl: not a history"):
-        History.load(path)

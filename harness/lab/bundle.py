@@ -11,10 +11,8 @@ from pathlib import Path
 from harness.lab.lab import Lab
 from harness.nodes.base import Completed, NodeError
 from harness.ovs import OvsError, Switch
-from harness.topology import dump
-from harness.traffic import History, pcapng
-from harness.traffic.batch import Batch, Sent
-from harness.traffic.gaps import Gap
+from harness.traffic import archive
+from harness.traffic.batch import Sent
 
 LONGEST_NAME = 120
 MOST_TRACES = 32
@@ -34,14 +32,11 @@ def write(lab: Lab, reports: Path, name: str, *, rerun: Sequence[str], failure: 
     command = shlex.join(rerun)
     summary = f"{name}\n\nrun it again: {command}\ntarget: {lab.target}\nseed: {lab.seed}\n"
     (directory / "failure.txt").write_text(f"{summary}\n{failure}\n", encoding="utf-8")
-    (directory / "topology.yaml").write_text(dump(lab.spec), encoding="utf-8")
     (directory / "commands.txt").write_text(_commands(lab.commands), encoding="utf-8")
-    seen: list[Batch | Gap] = [*lab.batches, *lab.engine.gaps.found]
-    with (directory / "frames.pcapng").open("wb") as file:
-        pcapng.write(file, *pcapng.capture(one.ledger for one in seen))
-    _history(lab).save(directory / "history.jsonl")
+    history = lab.history()
+    archive.save(history, directory)
     for switch_name, switch in lab.switches.items():
-        _write_switch(directory / switch_name, switch)
+        _write_switch(directory / switch_name, switch, history.about.unread.get(switch_name))
     (directory / "traces.txt").write_text(_traces(lab), encoding="utf-8")
     return directory
 
@@ -61,19 +56,9 @@ def _commands(commands: Sequence[Completed]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _history(lab: Lab) -> History:
-    history = History()
-    for batch in lab.batches:
-        for flow in batch.ledger.flows:
-            ends = [first for first, _time in flow.times[1:]] + [flow.count]
-            # A flow of which nothing was sent, for something went wrong before, has no times.
-            for (first, time_ns), end in zip(flow.times, ends, strict=False):
-                history.frames_out(flow.source, flow.number, first, end - first, time_ns)
-    return history
-
-
-def _write_switch(directory: Path, switch: Switch) -> None:
-    directory.mkdir()
+def _write_switch(directory: Path, switch: Switch, logs_unread: str | None) -> None:
+    """Write all that the history has not: the logs are in its place already."""
+    directory.mkdir(exist_ok=True)
     bridges = [bridge.name for bridge in switch.spec.bridges]
     reads: dict[str, Callable[[], str]] = {
         "show.txt": lambda: switch.vsctl("show"),
@@ -88,12 +73,9 @@ def _write_switch(directory: Path, switch: Switch) -> None:
         text = _or_reason(read)
         if text:
             (directory / name).write_text(text, encoding="utf-8")
-    try:
-        logs = switch.logs()
-    except (NodeError, OvsError) as error:
-        logs = {"daemons": f"could not be read: {error}\n"}
-    for daemon, text in logs.items():
-        (directory / f"{daemon}.log").write_text(text, encoding="utf-8")
+    if logs_unread is not None:
+        text = f"could not be read: {logs_unread}\n"
+        (directory / "daemons.log").write_text(text, encoding="utf-8")
 
 
 def _saved_state(switch: Switch, directory: Path) -> str:

@@ -6,6 +6,8 @@ import random
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from harness.lab.drain import Drain
 from harness.lab.engine import Engine
 from harness.lab.errors import LabError
 from harness.lab.host import Host
+from harness.lab.recording import Recorder, history_of
 from harness.lab.surprises import Surprise
 from harness.lab.target import Target
 from harness.lab.traffic import Traffic
@@ -25,6 +28,7 @@ from harness.ovs.tasks import gather
 from harness.topology import Topology, TopologySpec
 from harness.traffic.batch import Batch, Sent
 from harness.traffic.frames import Tag, from_scapy, probe_frame
+from harness.traffic.history import History
 from harness.traffic.matrix import MatrixPlan, ProbeMatrix
 
 if TYPE_CHECKING:
@@ -62,14 +66,18 @@ class Lab:
         """For everything that a scenario draws: it repeats with the seed of the run."""
         self.measurements: dict[str, object] = {}
         self.batches: list[Batch] = []
-        """Every batch so far, for a failure's bundle."""
+        """Every batch so far, for the history."""
+        self.recorder = Recorder()
+        """What was done to switches, and their states around that."""
+        self.expected: set[Surprise] = set()
+        """What :meth:`expect` was told."""
+        self.expected_logs: set[str] = set()
         self._plan = plans.make(self.spec)
         self._fabric = fabric
         self._lower = lower
         self._nodes: dict[str, NamespaceNode] = {}
         self._switches: dict[str, Switch] = {}
         self._bridges: list[str] = []
-        self._expected: set[Surprise] = set()
         self._verified = 0
         self._verified_gaps = 0
         self._closed = False
@@ -92,7 +100,9 @@ class Lab:
         for name, planned in self._plan.switches.items():
             node = self._fabric.start_node(name, self._lower, files)
             self._nodes[name] = node
-            switch = self._switches[name] = Switch(node, planned.spec, self.target.ovs_datapath)
+            mark = partial(self.recorder.operation, switch=name)
+            switch = Switch(node, planned.spec, self.target.ovs_datapath, mark)
+            self._switches[name] = switch
             starting.append(switch.start_soon())
             waiting += wiring.add_hosts(planned, node)
         self._bridges = wiring.lay_underlays(self._plan, self._fabric, self._nodes)
@@ -324,10 +334,38 @@ class Lab:
 
     def expect(self, *surprises: Surprise) -> None:
         """Say that frames will arrive here that nobody sent (``strays``: a switch's own, say), or
-        more than once (``duplicates``), or not as they were sent (``changed``)."""
-        self._expected.update(surprises)
+        more than once (``duplicates``), or not as they were sent (``changed``). To who judges the
+        history they may also overtake each other (``reordered``), or be flooded by a switch that
+        has forgotten an address (``flooding``)."""
+        self.expected.update(surprises)
         if "strays" in surprises:
             self.engine.gaps.expecting_strays = True
+
+    def expect_logged(self, *patterns: str) -> None:
+        """Say that daemons may log warnings and errors that one of these regular expressions is
+        found in, as who judges the history wants to know."""
+        self.expected_logs.update(patterns)
+
+    def operation(
+        self,
+        name: str,
+        *,
+        switch: str = "",
+        changes: Sequence[str] = (),
+        **arguments: str | float | bool | None,
+    ) -> AbstractContextManager[None]:
+        """A context in which something is done, to a switch for the most part: its beginning, end
+        and outcome go into the history. A switch marks its own ``start``, ``stop`` and ``restart``.
+
+        ``changes`` names what it is meant to change, so that it is not taken for lost: who hears
+        whom (``reach``), or what :meth:`harness.ovs.state.State.without` takes. Raise
+        :class:`LabError` for any other name.
+        """
+        return self.recorder.operation(name, switch=switch, changes=changes, **arguments)
+
+    def history(self) -> History:
+        """Everything that was done and seen so far, to be judged without the lab."""
+        return history_of(self)
 
     def judge(self, batch: Batch) -> Batch:
         """Take note of a batch, so that :meth:`verify` looks at it and a bundle has it."""
@@ -347,9 +385,9 @@ class Lab:
         gaps = self.engine.gaps.found
         fresh, self._verified = self.batches[self._verified :], len(self.batches)
         fresh_gaps, self._verified_gaps = gaps[self._verified_gaps :], len(gaps)
-        surprises.check(fresh, fresh_gaps, self._expected, self._kernels)
+        surprises.check(fresh, fresh_gaps, self.expected, self.kernels)
 
-    def _kernels(self) -> set[bytes]:
+    def kernels(self) -> set[bytes]:
         """The MAC addresses of all interfaces whose kernel may have something to say: those of
         hosts with addresses, and of all in the switches' own network namespaces."""
         found = {endpoint.mac for endpoint in self._plan.endpoints.values() if endpoint.addresses}
@@ -360,10 +398,11 @@ class Lab:
         return {bytes.fromhex(mac.replace(":", "")) for mac in found if mac}
 
     def forget(self) -> None:
-        """Let go of all that was captured: a lab that stays up would keep it for the bundle of a
-        failure."""
+        """Let go of all that was captured and noted: a lab that stays up would keep it for the
+        bundle of a failure."""
         self.batches.clear()
         self.engine.gaps.found.clear()
+        self.recorder.forget()
         self._verified = self._verified_gaps = 0
 
     def record(self, name: str, value: object) -> None:

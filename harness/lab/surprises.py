@@ -8,8 +8,9 @@ from typing import Literal
 from harness.traffic.batch import Batch
 from harness.traffic.gaps import Gap
 
-Surprise = Literal["strays", "duplicates", "changed"]
-"""What a switch should not do to frames unless its configuration says so."""
+Surprise = Literal["strays", "duplicates", "changed", "reordered", "flooding"]
+"""What a switch should not do to frames unless its configuration says so. The last two are judged
+of a history only (:mod:`harness.checks`)."""
 MOST_LINES = 20
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from harness.lab.errors import LabError
-from harness.traffic.batch import Batch, Sent
+from harness.lab.recording import read_states
+from harness.nodes.base import NodeError
+from harness.ovs.errors import OvsError
+from harness.traffic.batch import Batch, Unknown
 from harness.traffic.frames import probe_frame
 from harness.traffic.ledger import Flow, Ledger
 from harness.traffic.sightings import Sighting
@@ -19,7 +23,8 @@ class Traffic:
     """Streams between pairs of hosts, from entering the context to leaving it.
 
     Before they begin every pair is probed once: where those probes were heard is where the flow
-    belongs. The questions can be asked once the context is left.
+    belongs. For who judges the history the same is done once they have ended, and the states of
+    the switches are noted before and after. The questions can be asked once the context is left.
     """
 
     def __init__(
@@ -32,7 +37,6 @@ class Traffic:
         self._size = size
         self._pairs = list(pairs) if pairs is not None else None
         self._streams: list[tuple[Flow, int]] = []
-        self._usual: dict[tuple[str, str], frozenset[str]] = {}
         self._batch: Batch | None = None
 
     def __enter__(self) -> Traffic:
@@ -40,14 +44,14 @@ class Traffic:
         if self._pairs is None:
             reach = lab.probe_all().reach
             self._pairs = [(a, b) for a in reach for b in sorted(reach.unicast[a])]
-        else:
-            lab.announce(*dict.fromkeys(name for pair in self._pairs for name in pair))
         if not self._pairs:
             raise LabError("no two hosts can hear each other: there is no traffic to make")
-        for pair, sent in zip(self._pairs, self._probe_pairs().sent, strict=True):
-            self._usual[pair] = frozenset(sent.heard_at)
+        flooded, before = self._reach()
+        self._states = read_states(lab.switches)
         self._ledger = lab.engine.ledger()
         flows = self._flows(self._ledger)
+        for flow, heard in zip(flows, before, strict=True):
+            flow.before, flow.flooded = heard, flooded[flow.source]
         rate = self._rate / len(flows)
         lab.engine.begin(self._ledger)
         try:
@@ -74,6 +78,28 @@ class Traffic:
                 raise
         finally:
             engine.end()
+        if kind is None and self._batch is not None:
+            self._look_after(self._batch)
+
+    def _look_after(self, batch: Batch) -> None:
+        """Note what the switches are and do now. That it can't be known is no failure here: then
+        nobody who judges the history takes it for known."""
+        self._lab.recorder.keep(self._states, read_states(self._lab.switches))
+        if batch.unknown:
+            return
+        with suppress(LabError, NodeError, OvsError, Unknown):
+            for sent, heard in zip(batch.ledger.flows, self._reach()[1], strict=True):
+                sent.after = heard
+
+    def _reach(self) -> tuple[dict[str, frozenset[str]], list[frozenset[str]]]:
+        """Who hears the broadcasts of each host that takes part, and then each pair's frames."""
+        lab = self._lab
+        names = dict.fromkeys(name for pair in self._pairs or () for name in pair)
+        flooded = {sent.source: frozenset(sent.heard_at) for sent in lab.announce(*names)}
+        ledger = lab.engine.ledger()
+        phase = [(flow, 1) for flow in self._flows(ledger)]
+        pairs = lab.judge(lab.engine.exchange(ledger, [phase]))
+        return flooded, [frozenset(sent.heard_at) for sent in pairs]
 
     def _flows(self, ledger: Ledger) -> list[Flow]:
         lab = self._lab
@@ -81,12 +107,6 @@ class Traffic:
             ledger.flow(a, probe_frame(lab.mac(a), lab.mac(b), size=self._size), to=[b])
             for a, b in self._pairs or ()
         ]
-
-    def _probe_pairs(self) -> Batch:
-        engine = self._lab.engine
-        ledger = engine.ledger()
-        flows = self._flows(ledger)
-        return self._lab.judge(engine.exchange(ledger, [[(flow, 1) for flow in flows]]))
 
     # -- questions
 
@@ -114,7 +134,7 @@ class Traffic:
             seen
             for flow in self.batch
             for seen in flow.leaked
-            if seen.point not in self._usual[_pair(flow)]
+            if seen.point not in (flow.before or ())
         ]
 
     @property
@@ -126,8 +146,3 @@ class Traffic:
     def outage(self) -> int:
         """The longest time in ns for which a host did not hear what was sent to it."""
         return max(flow.outage for flow in self.batch)
-
-
-def _pair(sent: Sent) -> tuple[str, str]:
-    (to,) = sent.to
-    return sent.source, to

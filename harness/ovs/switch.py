@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import msgspec
@@ -20,6 +20,10 @@ from harness.topology import model
 
 _TIMEOUT = 30
 """Seconds that a command by hand may take."""
+
+
+Mark = Callable[[str], AbstractContextManager[object]]
+"""Makes a context in which what it names is done to the switch."""
 
 
 class Counters(msgspec.Struct, frozen=True):
@@ -45,17 +49,21 @@ class Learned(msgspec.Struct, frozen=True):
 
 
 class Switch:
-    """A switch: ``spec`` says what it is to be, ``node`` is what it lives in.
+    """A switch: ``spec`` says what it is to be, ``node`` is what it lives in. ``mark`` is told when
+    its life changes (``start``, ``stop``, ``restart``).
 
     Methods that end in ``_soon`` begin the work and return a :class:`~harness.ovs.tasks.Task`;
     :func:`~harness.ovs.tasks.gather` takes many of them to their end at the same time.
     """
 
-    def __init__(self, node: Node, spec: model.Switch, datapath: str) -> None:
+    def __init__(
+        self, node: Node, spec: model.Switch, datapath: str, mark: Mark = nullcontext
+    ) -> None:
         self.node = node
         self.spec = spec
         self.datapath = datapath
         self.name = spec.name
+        self._mark = mark
         self._layout: layout.Layout | None = None
         self._daemons: dict[str, Daemon] = {}
         self._database: Database | None = None
@@ -79,7 +87,8 @@ class Switch:
         return Task(self._start())
 
     def _start(self) -> Steps[None]:
-        self._expect((yield from daemons.start(self.node, self.layout, self._options())))
+        with self._mark("start"):
+            self._expect((yield from daemons.start(self.node, self.layout, self._options())))
 
     def stop(self) -> None:
         """Stop both daemons. Raise :class:`DaemonError` when one still runs afterwards."""
@@ -90,8 +99,9 @@ class Switch:
         return Task(self._stop())
 
     def _stop(self) -> Steps[None]:
-        self._expect({})
-        yield from daemons.stop(self.node, self.layout)
+        with self._mark("stop"):
+            self._expect({})
+            yield from daemons.stop(self.node, self.layout)
 
     def restart(self) -> Completed:
         """Restart both daemons with ``ovs-ctl restart``, which saves and restores the flows.
@@ -106,9 +116,10 @@ class Switch:
         return Task(self._restart())
 
     def _restart(self) -> Steps[Completed]:
-        self._expect({})
-        done, now = yield from daemons.restart(self.node, self.layout, self._options())
-        self._expect(now)
+        with self._mark("restart"):
+            self._expect({})
+            done, now = yield from daemons.restart(self.node, self.layout, self._options())
+            self._expect(now)
         return done
 
     def _options(self) -> list[str]:

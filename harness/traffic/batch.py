@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
 
 import msgspec
 
@@ -16,6 +15,7 @@ from harness.traffic.dissect import field_changes
 from harness.traffic.frames import untagged
 from harness.traffic.identity import TRAILER_SIZE, locate, stamp
 from harness.traffic.ledger import Flow, Ledger
+from harness.traffic.outages import Outage, outages
 from harness.traffic.sightings import Sighting, differing
 
 
@@ -95,6 +95,30 @@ class Sent:
     def flow(self) -> int:
         """The number in the frames' identity."""
         return self._flow.number
+
+    @property
+    def before(self) -> frozenset[str] | None:
+        """The hosts that hear its like by the state before, None where nobody found out."""
+        return self._flow.before
+
+    @property
+    def after(self) -> frozenset[str] | None:
+        """The same by the state after."""
+        return self._flow.after
+
+    @property
+    def flooded(self) -> frozenset[str] | None:
+        """The hosts that hear broadcasts of its source, None where nobody found out."""
+        return self._flow.flooded
+
+    @property
+    def what(self) -> str:
+        """The flow in words."""
+        return self._flow.what
+
+    def sent_at(self, seq: int) -> int | None:
+        """When number ``seq`` was sent, in ns of the real-time clock, or None when nobody said."""
+        return self._flow.sent_at(seq)
 
     def frame(self, seq: int = 0) -> bytes:
         """The bytes that were sent as number ``seq``."""
@@ -182,12 +206,7 @@ class Sent:
     def latencies(self) -> list[int]:
         """For each frame that a host heard, ns from sending to its first arrival, by sequence
         number. Frames without a number or a time of sending are left out."""
-        first: dict[int, int] = {}
-        for hit in self._host_hits:
-            seq = self._ledger.seq_of(self._flow, hit)
-            if seq is not None:
-                time = self._ledger.time_of(hit)
-                first[seq] = min(time, first.get(seq, time))
+        first = self._first_arrivals(self._host_hits)
         pairs = ((self._flow.sent_at(seq), first[seq]) for seq in sorted(first))
         return [arrived - left for left, arrived in pairs if left is not None]
 
@@ -196,14 +215,24 @@ class Sent:
         """The median of :attr:`latencies`, in ns; None when there are none."""
         return sorted(self.latencies)[(len(self.latencies) - 1) // 2] if self.latencies else None
 
+    def outages_at(self, host: str) -> list[Outage]:
+        """When ``host`` heard nothing while frames were lost, in order. Raises as :meth:`all_on`
+        does."""
+        return outages(self.arrivals_at(host), self.count, self._flow.sent_at)
+
+    def arrivals_at(self, host: str) -> dict[int, int]:
+        """The numbers that ``host`` heard, and when each first was, in ns of the real-time clock.
+        Raises as :meth:`all_on` does."""
+        self._batch.check()
+        return self._first_arrivals(self._hits_at(host))
+
     @property
     def outage(self) -> int:
-        """The longest time in ns for which an intended host heard nothing while frames were lost:
-        from the last arrival (or the first sending) before a gap in the numbers to the first
-        arrival (or the last sending) behind it. 0 when nothing was lost. Raise
+        """The longest outage of an intended host, in ns; 0 when nothing was lost. Raise
         :class:`Unknown`."""
         self._batch.check()
-        return max((self._outage_at(host) for host in self._flow.to), default=0)
+        every = (one.length_ns for host in self._flow.to for one in self.outages_at(host))
+        return max(every, default=0)
 
     def summary(self) -> str:
         """One line: what was sent, and where it was seen how often."""
@@ -253,21 +282,15 @@ class Sent:
         at = locate(inner, len(inner))
         return Change(seen, sent, untagged(inner[: at + TRAILER_SIZE] if at >= 0 else inner))
 
-    def _outage_at(self, host: str) -> int:
+    def _first_arrivals(self, hits: Iterable[int]) -> dict[int, int]:
+        """The numbers among ``hits``, and when each was first seen."""
         first: dict[int, int] = {}
-        for hit in self._hits_at(host):
+        for hit in hits:
             seq = self._ledger.seq_of(self._flow, hit)
             if seq is not None:
                 time = self._ledger.time_of(hit)
                 first[seq] = min(time, first.get(seq, time))
-        sent_at = self._flow.sent_at
-        marks = [(-1, sent_at(0)), *sorted(first.items()), (self.count, sent_at(self.count - 1))]
-        gaps = (
-            after - before
-            for (low, before), (high, after) in pairwise(marks)
-            if high > low + 1 and before is not None and after is not None
-        )
-        return max(gaps, default=0)
+        return first
 
 
 class Batch:
@@ -287,9 +310,9 @@ class Batch:
     ) -> None:
         self.ledger = ledger
         self.drops = dict(drops or {})
+        self.reason = "" if drained else reason or "the drain did not end"
         loss = [f"the capture at {name} dropped {n} frames" for name, n in self.drops.items() if n]
-        late = [] if drained else [reason or "the drain did not end"]
-        self.unknown = "; ".join(late + loss)
+        self.unknown = "; ".join([self.reason] * bool(self.reason) + loss)
         """Why nothing can be said about what did not arrive; empty when it can."""
         self.sent: Sequence[Sent] = [Sent(self, flow) for flow in ledger.flows]
 
@@ -297,6 +320,12 @@ class Batch:
         """Raise :class:`Unknown` when a negative cannot be proved from this batch."""
         if self.unknown:
             raise Unknown(f"not known where the frames went: {self.unknown}")
+
+    @property
+    def evidence(self) -> Batch:
+        """The same batch for who asks only what did arrive, which is a fact though more may have:
+        nothing of it raises :class:`Unknown`."""
+        return Batch(self.ledger, drained=True) if self.unknown else self
 
     def result(self, flow: Flow) -> Sent:
         """What became of ``flow``, one that the ledger made."""

@@ -28,18 +28,18 @@ class Gap:
     of the batch behind it, if there was one; ``began_ns`` when it began (real-time clock)."""
 
     def __init__(self, batch: Batch, after: int, until: int | None, began_ns: int) -> None:
-        self._batch = batch
-        self._after, self._until, self._began_ns = after, until, began_ns
+        self.batch = batch
+        self.after, self.until, self.began_ns = after, until, began_ns
 
     @property
     def ledger(self) -> Ledger:
         """All that was kept of it."""
-        return self._batch.ledger
+        return self.batch.ledger
 
     def check(self) -> None:
         """Raise :class:`~harness.traffic.batch.Unknown` when not all of it was looked at."""
-        if self._batch.unknown:
-            raise Unknown(f"not known what arrived {self}: {self._batch.unknown}")
+        if self.batch.unknown:
+            raise Unknown(f"not known what arrived {self}: {self.batch.unknown}")
 
     @property
     def late(self) -> list[Sighting]:
@@ -61,16 +61,16 @@ class Gap:
 
     def summary(self, seen: Sighting) -> str:
         """One line: when and where something was seen, and what it is."""
-        elapsed = (seen.time_ns - self._began_ns) / 1e6
-        since = f"batch {self._after} ended" if self._after else "the lab was up"
+        elapsed = (seen.time_ns - self.began_ns) / 1e6
+        since = f"batch {self.after} ended" if self.after else "the lab was up"
         return f"{self}, {elapsed:.1f} ms after {since}: {seen.summary()}"
 
     def __str__(self) -> str:
-        if self._until is None:
-            return f"after batch {self._after}" if self._after else "without any batch"
-        if not self._after:
+        if self.until is None:
+            return f"after batch {self.after}" if self.after else "without any batch"
+        if not self.after:
             return "before the first batch"
-        return f"between batches {self._after} and {self._until}"
+        return f"between batches {self.after} and {self.until}"
 
 
 class Gaps:

@@ -32,6 +32,12 @@ class Captured(NamedTuple):
     port: str | None
     data: bytes
 
+    @staticmethod
+    def time_of(frame: ring.RingFrame) -> int:
+        """When one of its frames was seen, in ns of the harness's real-time clock: whoever wants
+        to know asks here."""
+        return frame[4]
+
 
 class Oddity(NamedTuple):
     """What is known of a hit that is not simply its template with a number."""
@@ -60,6 +66,14 @@ class Flow(msgspec.Struct, eq=False):
     times: list[tuple[int, int]] = []
     """(first sequence number, when it was handed to the kernel, in ns of the real-time clock) of
     each burst, ascending."""
+    before: frozenset[str] | None = None
+    """The hosts that hear its like by the state before whatever is done while it is sent; None
+    where nobody found out."""
+    after: frozenset[str] | None = None
+    """The same by the state after."""
+    flooded: frozenset[str] | None = None
+    """The hosts that hear broadcasts of its source: where a switch that has forgotten an address
+    floods (IEEE 802.1Q-2022, 8.8.1)."""
 
     def sent_at(self, seq: int) -> int | None:
         """When ``seq`` was handed to the kernel, in ns, or None when nobody said."""
@@ -97,7 +111,7 @@ class Ledger:
         self.late: list[int] = []
         """Those of them that carry the identity of a flow of an earlier batch."""
         self.odd: dict[int, Oddity] = {}
-        self._first_flow = first_flow
+        self.first_flow = first_flow
         self._earlier = earlier or Earlier()
         self._by_key: dict[bytes, tuple[bytes, int, list[int], Flow]] = {}
         self._by_content: dict[bytes, Flow] = {}
@@ -114,7 +128,7 @@ class Ledger:
         for name in (source, *meant):
             self.point(name, "host")
         data, stamped = frame if isinstance(frame, Blank) else (frame, True)
-        number = self._first_flow + len(self.flows)
+        number = self.first_flow + len(self.flows)
         template = Template.make(data, self.run, number, stamped=stamped)
         flow = Flow(number, source, meant, template, untagged(template.body))
         if not stamped:
@@ -196,7 +210,7 @@ class Ledger:
         _, run, number, seq, *_ = TRAILER.unpack_from(data, at)
         if run != self.run:
             self._stray(hit, "carries the identity of another run")
-        elif number >= self._first_flow:
+        elif number >= self.first_flow:
             self._stray(hit, f"carries the identity of flow {number}, not of this batch")
         elif self._earlier.is_answer(number, data[:at]):
             self._stray(hit, f"an answer to {self._earlier.what(number)}", seq)
@@ -266,7 +280,8 @@ class Ledger:
 
     def time_of(self, hit: int) -> int:
         """The kernel's time stamp in ns."""
-        return ring.frame_at(self.blocks[hit >> 32].data, hit & 0xFFFFFFFF)[4]
+        captured = self.blocks[hit >> 32]
+        return captured.time_of(ring.frame_at(captured.data, hit & 0xFFFFFFFF))
 
     def sighting(self, hit: int, flow: Flow | None = None) -> Sighting:
         """The sighting of a hit of ``flow``, or of a stray."""
@@ -277,7 +292,7 @@ class Ledger:
             point=captured.point.name,
             port=captured.port,
             direction="out" if frame[5] == ring.OUTGOING else "in",
-            time_ns=frame[4],
+            time_ns=captured.time_of(frame),
             data=ring.restore(captured.data, frame),
             wire_len=frame[3] + (4 if frame[6] else 0),
             seq=odd.seq if flow is None else self.seq_of(flow, hit),

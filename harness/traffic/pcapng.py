@@ -6,15 +6,15 @@ sections 3.5 (options), 4.1 (section header), 4.2 (interface), 4.3 (enhanced pac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from struct import Struct
 from struct import error as struct_error
 from typing import BinaryIO, NamedTuple
 
 from harness.traffic import ring
-from harness.traffic.ledger import Ledger
-from harness.traffic.sightings import Direction
+from harness.traffic.ledger import Captured, Ledger
+from harness.traffic.sightings import Direction, Point
 
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
 _BYTE_ORDER = 0x1A2B3C4D
@@ -34,6 +34,13 @@ class Interface(NamedTuple):
 
     name: str
     description: str = ""
+
+
+class Place(NamedTuple):
+    """Where a capture is open: an attachment point, and on a wire the switch's port."""
+
+    point: str
+    port: str | None = None
 
 
 class Packet(NamedTuple):
@@ -78,30 +85,33 @@ def read(file: BinaryIO) -> tuple[list[Interface], list[Packet]]:
     return interfaces, packets
 
 
-def capture(ledgers: Iterable[Ledger]) -> tuple[list[Interface], list[Packet]]:
-    """Everything that batches captured, in order of time, for :func:`write`: an interface for
-    each attachment point (and port of it), and on each packet who sent it."""
-    places: dict[tuple[str, str | None], int] = {}
-    interfaces: list[Interface] = []
-    packets: list[Packet] = []
-    for ledger in ledgers:
-        comments = _comments(ledger)
-        for number, block in enumerate(ledger.blocks):
-            key = (block.point.name, block.port)
-            if key not in places:
-                places[key] = len(places)
-                name = key[0] if block.port is None else f"{key[0]} at {block.port}"
-                interfaces.append(Interface(name, f"{block.point.kind} {key[0]}"))
-            packets += _packets(places[key], number, block.data, comments)
-    return interfaces, sorted(packets, key=attrgetter("time_ns"))
+def interface_of(place: Place, points: Mapping[str, Point]) -> Interface:
+    """A place of capture as an interface of the file."""
+    name = place.point if place.port is None else f"{place.point} at {place.port}"
+    return Interface(name, f"{points[place.point].kind} {place.point}")
 
 
-def _packets(place: int, number: int, block: bytes, comments: dict[int, str]) -> Iterator[Packet]:
+def packets(ledger: Ledger, places: Mapping[Place, int]) -> list[Packet]:
+    """Everything that was captured into a ledger, in order of time, on each packet who sent it;
+    ``places`` gives the index of each interface."""
+    comments = _comments(ledger)
+    found: list[Packet] = []
+    for number, captured in enumerate(ledger.blocks):
+        place = places[Place(captured.point.name, captured.port)]
+        found += _packets(place, number, captured, comments)
+    return sorted(found, key=attrgetter("time_ns"))
+
+
+def _packets(
+    place: int, number: int, captured: Captured, comments: dict[int, str]
+) -> Iterator[Packet]:
+    block = captured.data
     for frame in ring.walk(block):
         wire_len = frame[3] + (4 if frame[6] else 0)
         way: Direction = "out" if frame[5] == ring.OUTGOING else "in"
         comment = comments.get(number << 32 | frame[0], "")
-        yield Packet(frame[4], place, ring.restore(block, frame), wire_len, way, comment)
+        time_ns = captured.time_of(frame)
+        yield Packet(time_ns, place, ring.restore(block, frame), wire_len, way, comment)
 
 
 def _comments(ledger: Ledger) -> dict[int, str]:
