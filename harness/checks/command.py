@@ -104,7 +104,7 @@ def _measured(measurements: Mapping[str, Any]) -> list[str]:
     for name, value in measurements.items():
         title = name.removesuffix("_ns").replace("_", " ")
         if isinstance(value, list) and not all(isinstance(one, str) for one in value):
-            words.append(f"{len(value)} {title}")
+            words.append(f"{title} {len(value)}")
         elif name.endswith("_ns"):
             words.append(f"{title} {_time(value)}")
         elif value is not False and value not in ("", []):

@@ -24,6 +24,8 @@ def check(history: History) -> Verdict:
         line for gap in history.gaps for line in _of_gap(history, gap, strays_expected=expected)
     ]
     unseen = [f"{gap}: {gap.batch.unknown}" for gap in history.gaps if gap.batch.unknown]
+    if history.about.unseen:
+        unseen.append(f"what arrived beside batches is not known: {history.about.unseen}")
     return verdict(lines, [*missed(history), *unseen], {"unaccounted": len(lines)})
 
 
@@ -38,6 +40,7 @@ def _of_batch(batch: Batch, *, strays_expected: bool) -> Iterator[str]:
 
 def _of_gap(history: History, gap: Gap, *, strays_expected: bool) -> Iterator[str]:
     yield from (f"late: {gap.summary(seen)}" for seen in gap.late)
-    if not strays_expected:
+    # Without knowing whose kernels speak there nobody can be accused.
+    if not strays_expected and not history.about.unseen:
         strays = gap.strays(history.kernels)
         yield from (f"sent by nobody: {gap.summary(seen)}" for seen in strays)

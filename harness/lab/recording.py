@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -109,8 +109,7 @@ def read_states(switches: Mapping[str, Switch]) -> dict[str, Reading]:
 def history_of(lab: Lab) -> History:
     """Everything that was done and seen so far. What can no longer be read, for a daemon or a node
     has died, is left out, and the history says why."""
-    with suppress(NodeError):
-        lab.engine.look_through_gap()
+    kernels, unseen = _beside_batches(lab)
     seen: list[Batch | Gap] = [*lab.engine.gaps.found, *lab.batches]
     # A gap stands before the batch behind it, which has the first flow that the gap can't have.
     seen.sort(key=lambda one: one.ledger.first_flow)
@@ -128,7 +127,8 @@ def history_of(lab: Lab) -> History:
         segments=tuple(segment for segment, _flows, _packets in parts),
         expected=tuple(sorted(lab.expected)),
         expected_logs=tuple(sorted(lab.expected_logs)),
-        kernels=tuple(sorted(mac.hex(":") for mac in lab.kernels())),
+        kernels=kernels,
+        unseen=unseen,
         unread=unread,
         measurements=_plain(lab.measurements),
     )
@@ -141,6 +141,16 @@ def history_of(lab: Lab) -> History:
         states=tuple(lab.recorder.states),
         logs=logs,
     )
+
+
+def _beside_batches(lab: Lab) -> tuple[tuple[str, ...], str]:
+    """Look at what arrived since the last batch; whose kernels may have spoken there, and why that
+    can't be known."""
+    try:
+        lab.engine.look_through_gap()
+        return tuple(sorted(mac.hex(":") for mac in lab.kernels())), ""
+    except NodeError as error:
+        return (), str(error)
 
 
 def _logs(switches: Mapping[str, Switch]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:

@@ -79,7 +79,8 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What a history is of, and how it is divided.
 
     ``run`` is the number in the frames' identity, ``kernels`` the MAC addresses of interfaces that
-    have IP addresses. ``expected`` names what the scenario said that it expects, ``expected_logs``
+    have IP addresses, ``unseen`` why it is not known whose they are, nor what arrived after the
+    last batch. ``expected`` names what the scenario said that it expects, ``expected_logs``
     regular expressions for what daemons may log; ``unread`` says for switches why their logs could
     not be read.
     """
@@ -93,6 +94,7 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     expected: tuple[str, ...] = ()
     expected_logs: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
+    unseen: str = ""
     unread: dict[str, str] = {}
     measurements: Data = {}
 
