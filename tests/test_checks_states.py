@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.checks import CHECKERS
-from harness.checks.states import differences
 from harness.ovs.dumps import Flow, TlvMapping
 from harness.ovs.state import BridgeState, Link, State, diff
+from harness.topology.differences import differences
 from harness.traffic import Point
 from harness.traffic.history import About, History, StatePair
 from harness.traffic.operations import Begun, Ended
@@ -168,12 +168,12 @@ CHANGES: dict[str, Change] = {
     "column": (
         lambda s: s["database"]["Bridge"]["br0"].pop("fail_mode"),
         "Bridge.fail_mode",
-        "database: Bridge br0: fail_mode: secure -> (none)",
+        "Bridge br0: fail_mode: secure -> (none)",
     ),
     "record": (
         lambda s: s["database"]["Bridge"].update(br1={"name": "br1"}),
         "Bridge",
-        "database: Bridge br1 new",
+        "Bridge br1 new",
     ),
 }
 

@@ -190,7 +190,7 @@ def test_what_a_restart_loses_is_seen(switch: Switch) -> None:
     switch.vsctl("set", "Port", "vm1", "tag=901")
     assert diff(before, switch.state()) == [
         "bridge br-old: flow new: table=0,priority=7,arp actions=FLOOD",
-        "bridge br-pif: meter 1: kbps bands= type=drop rate=5 -> (none)",
+        "bridge br-pif: meter 1 lost: kbps bands= type=drop rate=5",
         "Port vm1: tag: 900 -> 901",
     ]
 

@@ -60,7 +60,7 @@ def test_a_file_that_holds_no_state_is_named(tmp_path: Path, text: str) -> None:
     ("after", "lines"),
     [
         (STATE, []),
-        (changed(flows=(NORMAL,)), [f"bridge br0: flow gone: {DROP}"]),
+        (changed(flows=(NORMAL,)), [f"bridge br0: flow lost: {DROP}"]),
         (
             changed(flows=(DROP, NORMAL, Flow(1, 2, "ip", "drop"))),
             ["bridge br0: flow new: table=1,priority=2,ip actions=drop"],
@@ -68,25 +68,25 @@ def test_a_file_that_holds_no_state_is_named(tmp_path: Path, text: str) -> None:
         (
             changed(flows=(msgspec.structs.replace(DROP, actions="output:1", cookie=0), NORMAL)),
             [
-                "bridge br0: flow table=0,priority=5,in_port=2: actions: drop -> output:1, "
-                "cookie: 1 -> 0"
+                "bridge br0: flow table=0,priority=5,in_port=2: cookie: 0x1 -> 0x0",
+                "bridge br0: flow table=0,priority=5,in_port=2: actions: drop -> output:1",
             ],
         ),
-        (changed(groups={}), ["bridge br0: group 1: type=all -> (none)"]),
+        (changed(groups={}), ["bridge br0: group 1 lost: type=all"]),
         (
             changed(meters={"1": "kbps", "2": "pktps"}),
             [
                 "bridge br0: meter 1: kbps bands= type=drop rate=1 -> kbps",
-                "bridge br0: meter 2: (none) -> pktps",
+                "bridge br0: meter 2 new: pktps",
             ],
         ),
         (
             changed(tlv_map=()),
-            ["bridge br0: TLV map tun_metadata0: class 0xffff, type 0x0, length 4 -> (none)"],
+            ["bridge br0: TLV map of tun_metadata0 lost: class 0xffff, type 0x0, length 4"],
         ),
-        (changed(ports={"p1": 3, "p2": 2}), ["bridge br0: port p1: 1 -> 3"]),
+        (changed(ports={"p1": 3, "p2": 2}), ["bridge br0: OpenFlow port of p1: 1 -> 3"]),
         (changed(datapath_id=None), ["bridge br0: datapath id: 0000000000000001 -> (none)"]),
-        (msgspec.structs.replace(STATE, bridges={}), ["bridge br0: gone"]),
+        (msgspec.structs.replace(STATE, bridges={}), ["bridge br0 lost"]),
         (
             msgspec.structs.replace(
                 STATE,
@@ -94,8 +94,8 @@ def test_a_file_that_holds_no_state_is_named(tmp_path: Path, text: str) -> None:
             ),
             [
                 "Open_vSwitch .: x: ['a'] -> (none)",
+                "Port p2 new",
                 "Port p1: tag: 5 -> (none)",
-                "Port p2: new",
             ],
         ),
         (
@@ -104,8 +104,8 @@ def test_a_file_that_holds_no_state_is_named(tmp_path: Path, text: str) -> None:
                 links={"br0": msgspec.structs.replace(STATE.links["br0"], up=False, routes=())},
             ),
             [
-                "interface br0: up: True -> False",
-                "interface br0: routes: ('default via 1.1.1.1',) -> (none)",
+                "interface br0: administratively up: True -> False",
+                "interface br0: route lost: default via 1.1.1.1",
             ],
         ),
         (msgspec.structs.replace(STATE, switch="hv2"), ["switch: hv1 -> hv2"]),

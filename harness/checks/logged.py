@@ -26,6 +26,8 @@ EXPECTED = (
     Expected(re.compile(r"^dpif\|WARN\|failed to enumerate system datapaths: No such file")),
     # ovs-ctl stops ovsdb-server before ovs-vswitchd, which is connected to it.
     Expected(re.compile(r"^(jsonrpc|reconnect)\|WARN\|unix:\S+/db\.sock: "), True),
+    # An interface that somebody sets down while ovs-vswitchd sends to it or reads from it.
+    Expected(re.compile(r"\|error (sending|receiving) .*: Network is down"), True),
 )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.checks.states import differences
 from harness.checks.verdict import Verdict, verdict
+from harness.topology.differences import differences
 from harness.traffic.history import History, StatePair
 
 

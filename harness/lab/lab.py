@@ -6,7 +6,6 @@ import random
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +68,7 @@ class Lab:
         """Every batch so far, for the history."""
         self.recorder = Recorder()
         """What was done to switches, and their states around that."""
+        self.operation = self.recorder.operation
         self.expected: set[Surprise] = set()
         """What :meth:`expect` was told."""
         self.expected_logs: set[str] = set()
@@ -345,23 +345,6 @@ class Lab:
         """Say that daemons may log warnings and errors that one of these regular expressions is
         found in, as who judges the history wants to know."""
         self.expected_logs.update(patterns)
-
-    def operation(
-        self,
-        name: str,
-        *,
-        switch: str = "",
-        changes: Sequence[str] = (),
-        **arguments: str | float | bool | None,
-    ) -> AbstractContextManager[None]:
-        """A context in which something is done, to a switch for the most part: its beginning, end
-        and outcome go into the history. A switch marks its own ``start``, ``stop`` and ``restart``.
-
-        ``changes`` names what it is meant to change, so that it is not taken for lost: who hears
-        whom (``reach``), or what :meth:`harness.ovs.state.State.without` takes. Raise
-        :class:`LabError` for any other name.
-        """
-        return self.recorder.operation(name, switch=switch, changes=changes, **arguments)
 
     def history(self) -> History:
         """Everything that was done and seen so far, to be judged without the lab."""

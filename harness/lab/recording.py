@@ -44,7 +44,13 @@ class Recorder:
         changes: Sequence[str] = (),
         **arguments: Argument,
     ) -> Iterator[None]:
-        """See :meth:`harness.lab.lab.Lab.operation`."""
+        """A context in which something is done, to a switch for the most part: its beginning, end
+        and outcome go into the history. A switch marks its own ``start``, ``stop`` and ``restart``.
+
+        ``changes`` names what it is meant to change, so that it is not taken for lost: who hears
+        whom (``reach``), or what :meth:`harness.ovs.state.State.without` takes. ``arguments`` are
+        whatever else is worth to know of it. Raise :class:`LabError` for any other change.
+        """
         for change in changes:
             _check_change(change)
         self._operations += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 
 from harness.ovs.dumps import Flow, TlvMapping
 from harness.ovs.records import Content
+from harness.topology.differences import differences
 
 
 class BridgeState(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,80 +88,12 @@ def _leave_out(state: State, name: str) -> State:
     raise ValueError(f"a state has no {name!r}: name a Table.column or a field of bridges or links")
 
 
+def plain(state: State) -> dict[str, Any]:
+    """A state as JSON has it."""
+    data: dict[str, Any] = msgspec.to_builtins(state, str_keys=True)
+    return data
+
+
 def diff(before: State, after: State) -> list[str]:
     """How two states differ, one line each; empty when they are equal."""
-    lines = list(_changes(before.bridges, after.bridges, "bridge {}", _bridge_diff))
-    lines += _changes(before.links, after.links, "interface {}", _fields_diff)
-    for table in sorted(before.database.keys() | after.database.keys()):
-        old, new = before.database.get(table, {}), after.database.get(table, {})
-        lines += _changes(old, new, f"{table} {{}}", _row_diff)
-    if before.switch != after.switch:
-        lines.append(f"switch: {before.switch} -> {after.switch}")
-    return lines
-
-
-def _changes(
-    before: Mapping[Any, Any], after: Mapping[Any, Any], title: str, compare: Any
-) -> Iterator[str]:
-    """Lines for what is in one mapping only, and ``compare``'s lines for what is in both."""
-    for key in sorted(before.keys() | after.keys()):
-        name = title.format(key)
-        if key not in after:
-            yield f"{name}: gone"
-        elif key not in before:
-            yield f"{name}: new"
-        elif before[key] != after[key]:
-            yield from (f"{name}: {line}" for line in compare(before[key], after[key]))
-
-
-def _bridge_diff(before: BridgeState, after: BridgeState) -> Iterator[str]:
-    if before.datapath_id != after.datapath_id:
-        yield _change("datapath id", before.datapath_id, after.datapath_id)
-    yield from _values_diff("port {}", before.ports, after.ports)
-    yield from _flows_diff(before.flows, after.flows)
-    yield from _values_diff("group {}", before.groups, after.groups)
-    yield from _values_diff("meter {}", before.meters, after.meters)
-    yield from _values_diff("TLV map {}", _by_field(before), _by_field(after))
-
-
-def _by_field(bridge: BridgeState) -> dict[str, str]:
-    return {
-        mapping.field: f"class {mapping.option_class:#x}, type {mapping.type:#x}, "
-        f"length {mapping.length}"
-        for mapping in bridge.tlv_map
-    }
-
-
-def _flows_diff(before: tuple[Flow, ...], after: tuple[Flow, ...]) -> Iterator[str]:
-    old, new = ({flow.key: flow for flow in flows} for flows in (before, after))
-    for key in [*old, *(key for key in new if key not in old)]:
-        if key not in new:
-            yield f"flow gone: {old[key]}"
-        elif key not in old:
-            yield f"flow new: {new[key]}"
-        elif old[key] != new[key]:
-            changes = ", ".join(_fields_diff(old[key], new[key]))
-            yield f"flow {key}: {changes}"
-
-
-def _fields_diff(before: msgspec.Struct, after: msgspec.Struct) -> Iterator[str]:
-    for field in before.__struct_fields__:
-        old, new = getattr(before, field), getattr(after, field)
-        if old != new:
-            yield _change(field, old, new)
-
-
-def _row_diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    return _values_diff("{}", before, after)
-
-
-def _values_diff(title: str, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> Iterator[str]:
-    for key in sorted(before.keys() | after.keys()):
-        old, new = before.get(key), after.get(key)
-        if old != new:
-            yield _change(title.format(key), old, new)
-
-
-def _change(name: str, before: Any, after: Any) -> str:
-    old, new = ("(none)" if value in (None, ()) else value for value in (before, after))
-    return f"{name}: {old} -> {new}"
+    return [one.said for one in differences(plain(before), plain(after))]

@@ -1,7 +1,8 @@
 """How two states of a switch differ, thing by thing, in words.
 
-States are plain data here, as :class:`harness.ovs.state.State` is written: ``bridges`` with what
-OpenFlow knows, ``links`` with what the network stack does, and the ``database``.
+States are plain data here, as JSON has them: ``bridges`` with what OpenFlow knows, ``links`` with
+what the network stack does, and the ``database``, each by name. So who drives a switch and who only
+judges what is left of one say the same.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Difference(NamedTuple):
 
 def differences(before: Data, after: Data) -> Iterator[Difference]:
     """Everything that differs; nothing when the states are equal."""
+    yield from _values("switch", {"switch": before}, {"switch": after})
     old, new = before.get("bridges", {}), after.get("bridges", {})
     yield from _lost_and_new("bridges", "bridge", old, new)
     for name in sorted(old.keys() & new.keys()):
@@ -35,7 +37,7 @@ def differences(before: Data, after: Data) -> Iterator[Difference]:
         yield from _prefixed(f"interface {name}", _link(old[name], new[name]))
     old, new = before.get("database", {}), after.get("database", {})
     for table in sorted(old.keys() | new.keys()):
-        yield from _prefixed("database", _table(table, old.get(table, {}), new.get(table, {})))
+        yield from _table(table, old.get(table, {}), new.get(table, {}))
 
 
 def _prefixed(where: str, found: Iterator[Difference]) -> Iterator[Difference]:
