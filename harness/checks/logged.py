@@ -24,6 +24,9 @@ class Expected(NamedTuple):
 EXPECTED = (
     # There is no kernel module, and whoever asks for all datapaths asks for those of the kernel.
     Expected(re.compile(r"^dpif\|WARN\|failed to enumerate system datapaths: No such file")),
+    # Why a frame was not forwarded. Whether it should have been is judged from the frames.
+    Expected(re.compile(r"^ofproto_dpif_xlate(\(\w+\))?\|WARN\|dropping ")),
+    Expected(re.compile(r"^tunnel(\(\w+\))?\|WARN\|receive tunnel port not found ")),
     # ovs-ctl stops ovsdb-server before ovs-vswitchd, which is connected to it.
     Expected(re.compile(r"^(jsonrpc|reconnect)\|WARN\|unix:\S+/db\.sock: "), True),
     # An interface that somebody sets down while ovs-vswitchd sends to it or reads from it.
