@@ -121,7 +121,7 @@ class Lab:
             answer.result()
         self.engine.open_ports()
         self._add_routes()
-        self._meet_neighbours()
+        self.meet_neighbours()
         drain.finish()
         self.engine.watch_gaps()
 
@@ -130,7 +130,7 @@ class Lab:
             for route in planned.spec.routes:
                 self._nodes[name].run(["ip", "route", "add", *shlex.split(route)])
 
-    def _meet_neighbours(self) -> None:
+    def meet_neighbours(self) -> None:
         """Let tunnel ends find each other. Open vSwitch drops what it would send to a neighbour
         whose MAC address it does not know yet, and learns it from the ARP replies and neighbour
         advertisements that it forwards (userspace tunnelling: "Tunneling" in its documentation).
@@ -138,7 +138,7 @@ class Lab:
         missing = {
             name: set(planned.neighbours)
             for name, planned in self._plan.switches.items()
-            if planned.neighbours
+            if planned.neighbours and self._switches[name].is_up
         }
         deadline = time.monotonic() + NEIGHBOUR_BOUND
         while missing and time.monotonic() < deadline:

@@ -87,6 +87,9 @@ class Traffic:
         self._lab.recorder.keep(self._states, read_states(self._lab.switches))
         if batch.unknown:
             return
+        with suppress(NodeError, OvsError):
+            # A switch that has restarted knows no tunnel's end, and drops the first frames there.
+            self._lab.meet_neighbours()
         with suppress(LabError, NodeError, OvsError, Unknown):
             for sent, heard in zip(batch.ledger.flows, self._reach()[1], strict=True):
                 sent.after = heard
