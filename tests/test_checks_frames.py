@@ -51,6 +51,7 @@ class Story:
         self.events: list[Event] = list(frames_out(self.flow))
         self.reason = ""
         self.drops: dict[str, int] = {}
+        self.overflows: dict[str, int] = {}
         self.gap: Ledger | None = None
         self.gap_drops: dict[str, int] = {}
         self.unseen = ""
@@ -91,7 +92,13 @@ class Story:
         return self
 
     def history(self) -> History:
-        batch = Batch(self.ledger, drained=not self.reason, reason=self.reason, drops=self.drops)
+        batch = Batch(
+            self.ledger,
+            drained=not self.reason,
+            reason=self.reason,
+            drops=self.drops,
+            overflows=self.overflows,
+        )
         seen: list[Batch | Gap] = [batch]
         if self.gap is not None or self.gap_drops:
             ledger = self.gap or Ledger(RUN, POINTS)
@@ -302,6 +309,13 @@ CASES: dict[str, Case] = {
         lambda: Story().heard("b", [0, 1, 2, 9]).did(30, None),
         "pass",
         "",
+    ),
+    "lost behind a full queue of a switch that began anew": (
+        "lost",
+        lambda: Story().heard("b", [0, 1, 2, 6, 7, 8, 9]).did(80, 90).but(overflows={"s1": 7}),
+        "unknown",
+        "3 frames of flow 1 .* heard nothing for 40.0 ms; 7 frames found no room in the receive "
+        "queues of s1, which ended or began anew meanwhile: it may never have seen them",
     ),
     "lost, but who knows": (
         "lost",

@@ -184,7 +184,7 @@ def histories(draw: st.DrawFn) -> History:
     spans = st.none() | st.builds(Span, WHOLE, st.none() | WHOLE, TIMES)
     drops = st.dictionaries(NAMES, WHOLE, max_size=2)
     parts = [
-        Segment(draw(WHOLE), draw(WHOLE), count, draw(TEXTS), draw(drops), draw(spans))
+        Segment(draw(WHOLE), draw(WHOLE), count, draw(TEXTS), draw(drops), draw(drops), draw(spans))
         for count in (first, len(frames) - first)
     ]
     return History(

@@ -13,8 +13,8 @@ from harness.traffic.outages import Outage
 
 
 def check(history: History) -> Verdict:
-    """Fail when frames were lost at a time when no operation was under way. The measurements name
-    every outage of every flow."""
+    """Fail when frames were lost at a time when no operation was under way, unless a switch may
+    never have seen them. The measurements name every outage of every flow."""
     found = episodes(history)
     failures: list[str] = []
     unknowns = [] if found else [NOBODY_KNOWS]
@@ -29,9 +29,11 @@ def check(history: History) -> Verdict:
             lost += missing
             seen = flow.sent.outages_at(host)
             outages += (_measured(episode, flow, host, outage) for outage in seen)
-            failures += (
-                _said(flow, host, outage) for outage in seen if not _during(episode, outage)
-            )
+            odd = [_said(flow, host, outage) for outage in seen if not _during(episode, outage)]
+            if episode.batch.overflows:
+                unknowns += (f"{line}; {_overflowed(episode)}" for line in odd)
+            else:
+                failures += odd
             untimed = missing - sum(outage.lost for outage in seen)
             if untimed:
                 unknowns.append(f"when {untimed} frames of {flow.what} were lost at {host}")
@@ -61,6 +63,14 @@ def _during(episode: Episode, outage: Outage) -> list[str]:
     return [
         str(one) for one in episode.operations if one.overlaps(outage.began_ns, outage.ended_ns)
     ]
+
+
+def _overflowed(episode: Episode) -> str:
+    return " and ".join(
+        f"{frames} frames found no room in the receive queues of {switch}, which ended or began "
+        "anew meanwhile: it may never have seen them"
+        for switch, frames in episode.batch.overflows.items()
+    )
 
 
 def _measured(episode: Episode, flow: Flow, host: str, outage: Outage) -> Measurements:

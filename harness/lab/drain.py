@@ -76,6 +76,9 @@ class Drain:
         self._before: Look | None = None
         self._drops = {name: SocketDrops() for name in nodes}
         self._sent: Counter[tuple[str, str]] = Counter()
+        self.overflows: dict[str, int] = {}
+        """After a drain, the frames that found no room in the receive queues of switches which
+        ended or began anew since :meth:`begin`: while they were away, or since."""
 
     def know_ports(self, ports: Mapping[str, Sequence[str]]) -> None:
         """Take note of the interfaces that each switch has for its hosts."""
@@ -123,6 +126,7 @@ class Drain:
         """Note where the counters stand before anything is sent."""
         self._before = self.look()
         self._sent.clear()
+        self.overflows.clear()
         self._baselines = {
             name: Baseline(self._switches[name].pid(), lookups)
             for name, lookups in self._lookups().items()
@@ -183,10 +187,12 @@ class Drain:
             return ""
         reasons = list(_lost_between(self._nodes, self._before, last))
         for name, before in self._baselines.items():
+            dropped = last.drops[name] - self._before.drops[name]
             if not self._switches[name].is_up or self._switches[name].pid() != before.pid:
                 # Its counters began anew, and what was in its hands when it ended is lost.
+                if dropped > 0:
+                    self.overflows[name] = dropped
                 continue
-            dropped = last.drops[name] - self._before.drops[name]
             if dropped > 0:
                 reasons.append(
                     f"{dropped} frames found no room in the receive queues of {name}, so it never "

@@ -241,7 +241,13 @@ class Engine:
         """Read all captures to their end and judge what they hold."""
         drops = self.sync()
         self._drained = not reason
-        return Batch(ledger, drained=not reason, reason=reason, drops=drops)
+        return Batch(
+            ledger,
+            drained=not reason,
+            reason=reason,
+            drops=drops,
+            overflows=self.drain.overflows,
+        )
 
     def sync(self) -> dict[str, int]:
         """Take in everything that was captured; return the frames dropped since the last time, by

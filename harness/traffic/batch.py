@@ -75,6 +75,7 @@ class Sent:
 
     def __init__(self, batch: Batch, flow: Flow) -> None:
         self._batch, self._flow, self._ledger = batch, flow, batch.ledger
+        self._arrivals: dict[str, tuple[dict[int, int], int]] = {}
 
     @property
     def source(self) -> str:
@@ -197,8 +198,8 @@ class Sent:
         """The sequence numbers that never arrived at ``host``. Raises as :meth:`all_on` does;
         ``ValueError`` also when frames that carry no number make it impossible to say."""
         self._batch.check()
-        numbers = {self._ledger.seq_of(self._flow, hit) for hit in self._hits_at(host)}
-        if None in numbers:
+        numbers, without = self._arrived(host)
+        if without:
             raise ValueError(f"{self} carries no numbers: count_at() says how many arrived")
         return [seq for seq in range(self.count) if seq not in numbers]
 
@@ -206,7 +207,7 @@ class Sent:
     def latencies(self) -> list[int]:
         """For each frame that a host heard, ns from sending to its first arrival, by sequence
         number. Frames without a number or a time of sending are left out."""
-        first = self._first_arrivals(self._host_hits)
+        first, _without = self._first_arrivals(self._host_hits)
         pairs = ((self._flow.sent_at(seq), first[seq]) for seq in sorted(first))
         return [arrived - left for left, arrived in pairs if left is not None]
 
@@ -223,8 +224,7 @@ class Sent:
     def arrivals_at(self, host: str) -> dict[int, int]:
         """The numbers that ``host`` heard, and when each first was, in ns of the real-time clock.
         Raises as :meth:`all_on` does."""
-        self._batch.check()
-        return self._first_arrivals(self._hits_at(host))
+        return self._arrived(host)[0]
 
     @property
     def outage(self) -> int:
@@ -282,22 +282,34 @@ class Sent:
         at = locate(inner, len(inner))
         return Change(seen, sent, untagged(inner[: at + TRAILER_SIZE] if at >= 0 else inner))
 
-    def _first_arrivals(self, hits: Iterable[int]) -> dict[int, int]:
-        """The numbers among ``hits``, and when each was first seen."""
+    def _arrived(self, host: str) -> tuple[dict[int, int], int]:
+        """The numbers that a host heard with when each first was, and how many frames there tell
+        none."""
+        self._batch.check()
+        if host not in self._arrivals:
+            self._arrivals[host] = self._first_arrivals(self._hits_at(host))
+        return self._arrivals[host]
+
+    def _first_arrivals(self, hits: Iterable[int]) -> tuple[dict[int, int], int]:
         first: dict[int, int] = {}
+        without = 0
         for hit in hits:
             seq = self._ledger.seq_of(self._flow, hit)
-            if seq is not None:
+            if seq is None:
+                without += 1
+            else:
                 time = self._ledger.time_of(hit)
                 first[seq] = min(time, first.get(seq, time))
-        return first
+        return first, without
 
 
 class Batch:
     """Everything that was sent and seen between two drains.
 
     ``drops`` are the frames that each point's capture lost, by name; ``drained`` whether it is
-    sure that nothing is under way any more, and ``reason`` why not.
+    sure that nothing is under way any more, and ``reason`` why not. ``overflows`` are the frames
+    that found no room in the receive queues of switches which ended or began anew meanwhile: so
+    many of those that were lost the switch may never have seen.
     """
 
     def __init__(
@@ -307,8 +319,10 @@ class Batch:
         drained: bool,
         reason: str = "",
         drops: Mapping[str, int] | None = None,
+        overflows: Mapping[str, int] | None = None,
     ) -> None:
         self.ledger = ledger
+        self.overflows = dict(overflows or {})
         self.drops = dict(drops or {})
         self.reason = "" if drained else reason or "the drain did not end"
         loss = [f"the capture at {name} dropped {n} frames" for name, n in self.drops.items() if n]

@@ -53,13 +53,15 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A batch, or (with ``gap``) what was captured beside batches. Of the history's flows and
     packets the next ``flows`` and ``packets`` belong to it. ``reason`` says why not everything is
-    accounted for, ``drops`` what each capture lost."""
+    accounted for, ``drops`` and ``overflows`` what was lost without a switch's doing (see
+    :class:`~harness.traffic.batch.Batch`)."""
 
     first_flow: int
     flows: int
     packets: int
     reason: str = ""
     drops: dict[str, int] = {}
+    overflows: dict[str, int] = {}
     gap: Span | None = None
 
 
@@ -148,7 +150,13 @@ class History(msgspec.Struct, frozen=True, dict=True, kw_only=True):
             for place, block in _blocks(islice(packets, segment.packets), about.places):
                 ledger.take(place.point, block, place.port)
             reason = segment.reason
-            batch = Batch(ledger, drained=not reason, reason=reason, drops=segment.drops)
+            batch = Batch(
+                ledger,
+                drained=not reason,
+                reason=reason,
+                drops=segment.drops,
+                overflows=segment.overflows,
+            )
             if segment.gap is None:
                 batches.append(batch)
                 earlier.add(ledger.flows)
@@ -210,19 +218,20 @@ def segment_of(
     one: Batch | Gap, places: Mapping[Place, int]
 ) -> tuple[Segment, list[SentFlow], list[Packet]]:
     """A batch or a gap as data."""
-    batch, gap = (
-        (one.batch, Span(one.after, one.until, one.began_ns))
-        if isinstance(one, Gap)
-        else (one, None)
-    )
+    batch = one.batch if isinstance(one, Gap) else one
+    gap = Span(one.after, one.until, one.began_ns) if isinstance(one, Gap) else None
     flows = [_record(flow) for flow in batch.ledger.flows]
     packets = pcapng.packets(batch.ledger, places)
-    first = batch.ledger.first_flow
-    return (
-        Segment(first, len(flows), len(packets), batch.reason, batch.drops, gap),
-        flows,
-        packets,
+    segment = Segment(
+        first_flow=batch.ledger.first_flow,
+        flows=len(flows),
+        packets=len(packets),
+        reason=batch.reason,
+        drops=batch.drops,
+        overflows=batch.overflows,
+        gap=gap,
     )
+    return segment, flows, packets
 
 
 def frames_out(flow: Flow) -> Iterator[FramesOut]:
