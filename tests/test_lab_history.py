@@ -181,6 +181,56 @@ def test_a_link_that_nobody_said_was_down_is_an_outage(lab: Lab, tmp_path: Path)
     assert verdict.parts["lost"].outcome == "pass"
 
 
+def sabotage(lab: Lab, edit: str) -> None:
+    """Have s1's ovs-save run what it saves through one more expression of sed."""
+    path = f"{lab.switch('s1').layout.datadir}/scripts/ovs-save"
+    script = lab.node("s1").read_file(path).decode()
+    for header in ("-e '/OFPST_FLOW/d'", "-e '/^NXST_GROUP_DESC/d'"):
+        assert header in script
+        script = script.replace(header, f"{header} -e '{edit}'")
+    lab.node("s1").write_file(path, script.encode())
+
+
+@pytest.mark.parametrize(
+    ("edit", "kept", "delivered"),
+    [
+        (
+            "/in_port={b}/d",
+            ["flow lost: table=0,priority=10,in_port={b},cookie=0x5 actions=output:{a}"],
+            [" from b to a is no longer heard at a, where it was heard before"],
+        ),
+        (
+            "s/cookie=0x5/cookie=0x6/",
+            [
+                "flow table=0,priority=10,in_port={a}: cookie: 0x5 -> 0x6",
+                "flow table=0,priority=10,in_port={b}: cookie: 0x5 -> 0x6",
+            ],
+            [],
+        ),
+        ("/group_id/d", ["group 7 lost: type=all,bucket=bucket_id:0,actions=output:{a}"], []),
+    ],
+    ids=["a flow", "cookies", "groups"],
+)
+def test_what_ovs_save_forgets_is_named(
+    lab: Lab, tmp_path: Path, edit: str, kept: list[str], delivered: list[str]
+) -> None:
+    switch = lab.switch("s1")
+    switch.ofctl("-O", "OpenFlow13", "add-group", "br0", "group_id=7,type=all,bucket=output:a")
+    ports = {name: switch.ofport(name) for name in "ab"}
+    sabotage(lab, edit.format(**ports))
+    with lab.traffic(rate=500):
+        switch.restart()
+        wait_for(lab, "b", "tx")
+    verdict = judge(saved_and_read(lab, tmp_path))
+    assert verdict.outcome == "fail"
+    wanted = [f"s1: bridge br0: {said.format(**ports)}" for said in kept]
+    assert sorted(verdict.parts["state kept"].findings) == sorted(wanted)
+    said = verdict.parts["delivered"].findings
+    assert len(said) == len(delivered)
+    assert all(one.endswith(end) for one, end in zip(said, delivered, strict=True))
+    assert verdict.parts["leaked"].outcome == "pass"
+
+
 def test_a_meter_is_lost_and_may_be(make_lab: MakeLab, tmp_path: Path) -> None:
     """ovs-save saves no meters."""
     topo = learning()
