@@ -342,8 +342,8 @@ class Lab:
             self.engine.gaps.expecting_strays = True
 
     def expect_logged(self, *patterns: str) -> None:
-        """Say that daemons may log warnings and errors that one of these regular expressions is
-        found in, as who judges the history wants to know."""
+        """Say that daemons may log warnings and errors that one of these is found in (regular
+        expressions): for who judges the history."""
         self.expected_logs.update(patterns)
 
     def history(self) -> History:
