@@ -8,10 +8,18 @@ from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from harness.nodes.base import Completed, NodeError, NodeLost, Pending
 from harness.ovs.apply import errors_in
-from harness.ovs.errors import ConfigurationError, DaemonError, OvsError, PortError
+from harness.ovs.errors import (
+    ConfigurationError,
+    DaemonError,
+    ModuleError,
+    OvsError,
+    PortError,
+)
+from harness.ovs.options import Options
 from harness.ovs.switch import Counters, Learned, Switch, parse_datapaths, parse_fdb
 from harness.ovs.tasks import Task, gather
 from harness.topology import model
@@ -56,9 +64,11 @@ class FakeNode:
     def commands(self) -> Sequence[Completed]:
         return ()
 
-    def run_daemon(self, name: str, pid: int, started: int = 100) -> None:
-        """From now on this daemon runs."""
-        fields = " ".join(str(number) for number in range(4, 22))
+    def run_daemon(
+        self, name: str, pid: int, started: int = 100, *, parent: int = 9, session: int = 9
+    ) -> None:
+        """From now on this daemon runs, as one with a monitor does unless said otherwise."""
+        fields = " ".join(str(number) for number in (parent, 5, session, *range(7, 22)))
         self.files[f"/run/openvswitch/{name}.pid"] = f"{pid}\n"
         self.files[f"/proc/{pid}/stat"] = f"{pid} ({name} (x)) S {fields} {started} 0\n"
 
@@ -201,6 +211,15 @@ def test_a_zombie_is_dead(node: FakeNode) -> None:
         switch.check_alive()
 
 
+def test_a_dead_monitor_is_reported(node: FakeNode) -> None:
+    switch = switch_on(node)
+    node.run_daemon("ovs-vswitchd", 20, parent=1)
+    with pytest.raises(
+        DaemonError, match=r"the monitor of ovs-vswitchd \(pid 20\) has died \(pid 9"
+    ):
+        switch.check_alive()
+
+
 @pytest.mark.parametrize(("pid", "started"), [(21, 100), (20, 101)])
 def test_a_replaced_daemon_is_reported(node: FakeNode, pid: int, started: int) -> None:
     switch = switch_on(node)
@@ -235,6 +254,129 @@ def test_stop_is_an_error_while_a_daemon_still_runs(node: FakeNode) -> None:
     switch.stop()
     with pytest.raises(DaemonError, match="ovs-vswitchd is not running; start the switch first"):
         switch.unixctl("version")
+
+
+def test_options_of_a_start_are_those_of_what_follows(node: FakeNode) -> None:
+    switch = switch_on(node)
+    options = replace(switch.options, db_file="/tmp/x.db", mlockall=False)
+    switch.start(options)
+    switch.restart()
+    switch.restart(replace(options, delete_bridges=True))
+    usual = ["--system-id=hv1", "--no-record-hostname"]
+    assert [list(argv[1:]) for argv in node.ran[1:]] == [
+        [*usual, "--no-mlockall", "--db-file=/tmp/x.db", "start"],
+        [*usual, "--no-mlockall", "--db-file=/tmp/x.db", "restart"],
+        [*usual, "--delete-bridges", "--no-mlockall", "--db-file=/tmp/x.db", "restart"],
+    ]
+    assert switch.options == options
+
+
+def test_one_daemon_can_be_left_alone(node: FakeNode) -> None:
+    node.effect["start"] = lambda: node.run_daemon("ovsdb-server", 10)
+    switch = Switch(node, model.Switch(name="hv1"), "netdev")
+    switch.start(replace(switch.options, ovs_vswitchd=False))
+    assert not switch.is_up
+    node.effect["start"] = lambda: node.run_daemon("ovs-vswitchd", 20)
+    switch.start(replace(switch.options, ovs_vswitchd=True, ovsdb_server=False))
+    switch.check_alive()
+    assert (switch.pid("ovsdb-server"), switch.pid()) == (10, 20)
+    del node.files["/proc/20/stat"]
+    switch.stop(Options(ovsdb_server=False))
+    assert node.ran[-1][1:] == ("--no-ovsdb-server", "stop")
+    switch.check_alive()
+    assert switch.pid("ovsdb-server") == 10
+    assert not switch.is_up
+
+
+@pytest.mark.parametrize(
+    ("monitor", "daemon", "said"),
+    [
+        (True, {"parent": 1, "session": 20}, "ovs-vswitchd runs without a monitor"),
+        (False, {}, "ovs-vswitchd runs with a monitor"),
+    ],
+)
+def test_a_monitor_is_there_when_it_was_asked_for(
+    node: FakeNode, monitor: bool, daemon: dict[str, int], said: str
+) -> None:
+    node.effect["start"] = lambda: node.run_daemon("ovs-vswitchd", 20, **daemon)
+    switch = Switch(node, model.Switch(name="hv1"), "netdev")
+    with pytest.raises(DaemonError, match=said):
+        switch.start(replace(switch.options, ovsdb_server=False, monitor=monitor))
+
+
+def test_an_option_that_this_ovs_ctl_does_not_know_is_an_error(node: FakeNode) -> None:
+    node.outcome["umask"] = (
+        0,
+        "",
+        'ovs-ctl: unknown option "--ovsdb-server-umask=077" (use --help',
+    )
+    switch = switch_on(node)
+    with pytest.raises(DaemonError, match="it did not know --ovsdb-server-umask=077\n"):
+        switch.start(replace(switch.options, ovsdb_server_umask="077"))
+
+
+RELOAD = "force-reload-kmod"
+OWN, OTHER = "pid:[4026531836]\n", "pid:[4026532323]\n"
+
+
+def reload_with(node: FakeNode, namespace: str, before: str, after: str) -> Switch:
+    """A switch whose module has these inodes (empty: none is loaded) when it is reloaded."""
+    switch = switch_on(node)
+
+    def show(inode: str) -> None:
+        node.outcome["stat"] = (0, inode, "") if inode else (1, "", "stat: cannot statx")
+
+    show(before)
+    node.outcome["readlink"] = (0, namespace, "")
+    node.outcome[RELOAD] = (0, "Removing openvswitch module ... failed!\n", "")
+
+    def carry_out() -> None:
+        show(after)
+        node.run_daemon("ovs-vswitchd", 21)
+
+    node.effect[RELOAD] = carry_out
+    return switch
+
+
+def test_a_module_with_another_inode_was_reloaded(node: FakeNode) -> None:
+    switch = reload_with(node, OWN, "100\n", "200\n")
+    assert "Removing" in switch.force_reload_kmod().stdout
+    assert switch.pid() == 21
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ("100\n", "was not reloaded: the same one is still there"),
+        ("", "was removed and not inserted again"),
+    ],
+)
+def test_a_reload_that_did_not_reload_is_an_error(node: FakeNode, after: str, said: str) -> None:
+    switch = reload_with(node, OWN, "100\n", after)
+    with pytest.raises(ModuleError, match=said) as caught:
+        switch.force_reload_kmod()
+    assert "Removing openvswitch module ... failed!" in str(caught.value)
+    # The daemons did restart.
+    switch.check_alive()
+    assert switch.pid() == 21
+
+
+@pytest.mark.parametrize(
+    ("namespace", "before", "said"),
+    [
+        (OTHER, "100\n", "hv1: the kernel is not this node's own"),
+        (OWN, "", "hv1: the kernel module openvswitch is not loaded"),
+    ],
+)
+def test_a_module_that_cannot_be_reloaded_is_left_alone(
+    node: FakeNode, namespace: str, before: str, said: str
+) -> None:
+    switch = reload_with(node, namespace, before, "200\n")
+    with pytest.raises(ModuleError, match=said):
+        switch.force_reload_kmod()
+    assert not any(RELOAD in argv for argv in node.ran)
+    switch.check_alive()
+    assert switch.pid() == 20
 
 
 BRIDGE = model.Bridge(name="br0", ports=(model.HostPort(name="p"), model.HostPort(name="q")))

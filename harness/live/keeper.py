@@ -33,8 +33,8 @@ from harness.live.messages import done
 from harness.nodes.base import NodeError
 from harness.nodes.channel import Answer, pump, unwatch, watch
 from harness.nodes.namespace import NamespaceNode
-from harness.ovs.daemons import OVSDB_SERVER
 from harness.ovs.errors import DaemonError, OvsError
+from harness.ovs.options import OVSDB_SERVER
 from harness.topology import TopologySpec
 from harness.traffic import ring
 from harness.traffic.batch import Unknown

@@ -3,12 +3,14 @@
 from harness.ovs.errors import (
     ConfigurationError,
     DaemonError,
+    ModuleError,
     OpenFlowError,
     OvsError,
     PortError,
     PortFailure,
     UnexpectedOutputError,
 )
+from harness.ovs.options import Options
 from harness.ovs.state import State, diff, load
 from harness.ovs.switch import Counters, Learned, Switch
 from harness.ovs.tasks import Task, gather
@@ -18,7 +20,9 @@ __all__ = [
     "Counters",
     "DaemonError",
     "Learned",
+    "ModuleError",
     "OpenFlowError",
+    "Options",
     "OvsError",
     "PortError",
     "PortFailure",

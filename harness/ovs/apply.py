@@ -11,6 +11,7 @@ from harness.ovs import daemons, openflow
 from harness.ovs.configure import TIMEOUT, interfaces, vsctl_args
 from harness.ovs.errors import ConfigurationError, PortError, PortFailure
 from harness.ovs.layout import Layout
+from harness.ovs.options import OVS_VSWITCHD
 from harness.ovs.ovsdb import Database
 from harness.ovs.tasks import Steps
 from harness.topology.model import Bridge, PatchPort, Switch
@@ -52,7 +53,7 @@ def _refusal(node: Node, layout: Layout, switch: Switch, done: Completed) -> str
     if done.status < 0:
         # ovs-vsctl's --timeout ends it with SIGALRM while it waits for ovs-vswitchd.
         what = f"ovs-vswitchd did not carry out its configuration within {TIMEOUT} s"
-        return f"{switch.name}: {what}\n{daemons.log_tail(node, layout, daemons.OVS_VSWITCHD)}"
+        return f"{switch.name}: {what}\n{daemons.log_tail(node, layout, OVS_VSWITCHD)}"
     said = done.stderr.strip() or f"exit status {done.status}"
     return f"{switch.name}: the configuration was refused: {said}"
 
@@ -84,7 +85,7 @@ def failed_ports(
                 if not _made(rows.get(name)) or (_complains(rows.get(name)) and name not in lonely)
             )
             failed.extend((bridge.name, name) for name in names)
-    log = daemons.logs(node, layout)[daemons.OVS_VSWITCHD] if failed else ""
+    log = daemons.logs(node, layout)[OVS_VSWITCHD] if failed else ""
     return [
         PortFailure(bridge, name, _reason(rows.get(name or bridge), log, name or bridge))
         for bridge, name in failed

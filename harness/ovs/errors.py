@@ -15,6 +15,10 @@ class DaemonError(OvsError):
     """A daemon of Open vSwitch did not start, did not stop, died, or was replaced."""
 
 
+class ModuleError(OvsError):
+    """The kernel module was not reloaded, or can't be from this node."""
+
+
 class ConfigurationError(OvsError):
     """A switch could not be configured as its topology says."""
 

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from harness.nodes.base import Completed, Node, NodeError, Pending
-from harness.ovs import apply, daemons, layout, reading
-from harness.ovs.daemons import OVS_VSWITCHD, OVSDB_SERVER, Daemon
+from harness.ovs import apply, daemons, kmod, layout, reading
+from harness.ovs.daemons import Daemon
 from harness.ovs.errors import ConfigurationError, DaemonError, OvsError, PortError, PortFailure
+from harness.ovs.options import OVS_VSWITCHD, OVSDB_SERVER, Options
 from harness.ovs.ovsdb import Database, Scalar
 from harness.ovs.state import State
 from harness.ovs.tasks import Steps, Task
@@ -65,6 +66,7 @@ class Switch:
         self.name = spec.name
         self._mark = mark
         self._layout: layout.Layout | None = None
+        self._options: Options | None = None
         self._daemons: dict[str, Daemon] = {}
         self._database: Database | None = None
 
@@ -78,52 +80,92 @@ class Switch:
 
     # -- life
 
-    def start(self) -> None:
-        """Start both daemons. Raise :class:`DaemonError` when one does not run afterwards."""
-        self.start_soon().result()
+    @property
+    def options(self) -> Options:
+        """How the daemons are run: as :meth:`start` was told last, at first as usual."""
+        if self._options is None:
+            self._options = daemons.usual(self.layout, self.name, self.datapath)
+        return self._options
 
-    def start_soon(self) -> Task[None]:
+    def start(self, options: Options | None = None) -> None:
+        """Start the daemons with ``ovs-ctl start``. ``options`` say which, and how, from now on.
+
+        Raise :class:`DaemonError` when one does not run afterwards, or not as they say.
+        """
+        self.start_soon(options).result()
+
+    def start_soon(self, options: Options | None = None) -> Task[None]:
         """Like :meth:`start`, not waiting."""
-        return Task(self._start())
+        return Task(self._start(options))
 
-    def _start(self) -> Steps[None]:
+    def _start(self, options: Options | None) -> Steps[None]:
+        self._options = options or self.options
         with self._mark("start"):
-            self._expect((yield from daemons.start(self.node, self.layout, self._options())))
+            others = self._others(self.options)
+            now = yield from daemons.start(self.node, self.layout, self.options)
+            self._expect(others | now)
 
-    def stop(self) -> None:
-        """Stop both daemons. Raise :class:`DaemonError` when one still runs afterwards."""
-        self.stop_soon().result()
+    def stop(self, options: Options | None = None) -> None:
+        """Stop the daemons, or those that ``options`` mean, with ``ovs-ctl stop``. It takes 69 s at
+        most for one that does not stop. Raise :class:`DaemonError` when one still runs
+        afterwards."""
+        self.stop_soon(options).result()
 
-    def stop_soon(self) -> Task[None]:
+    def stop_soon(self, options: Options | None = None) -> Task[None]:
         """Like :meth:`stop`, not waiting."""
-        return Task(self._stop())
+        return Task(self._stop(options or Options()))
 
-    def _stop(self) -> Steps[None]:
+    def _stop(self, options: Options) -> Steps[None]:
         with self._mark("stop"):
-            self._expect({})
-            yield from daemons.stop(self.node, self.layout)
+            self._expect(self._others(options))
+            yield from daemons.stop(self.node, self.layout, options)
 
-    def restart(self) -> Completed:
-        """Restart both daemons with ``ovs-ctl restart``, which saves and restores the flows.
+    def restart(self, options: Options | None = None) -> Completed:
+        """Restart the daemons with ``ovs-ctl restart``, which saves and restores the flows.
+        ``options`` are for this time.
 
         Returns what it printed: that flows could not be restored is no failure to it. Raise
-        :class:`DaemonError` when a daemon does not run afterwards.
+        :class:`DaemonError` when a daemon does not run afterwards, or not as ``options`` say.
         """
-        return self.restart_soon().result()
+        return self.restart_soon(options).result()
 
-    def restart_soon(self) -> Task[Completed]:
+    def restart_soon(self, options: Options | None = None) -> Task[Completed]:
         """Like :meth:`restart`, not waiting."""
-        return Task(self._restart())
+        return Task(self._restart(options or self.options, "restart"))
 
-    def _restart(self) -> Steps[Completed]:
-        with self._mark("restart"):
-            self._expect({})
-            done, now = yield from daemons.restart(self.node, self.layout, self._options())
-            self._expect(now)
+    def _restart(self, options: Options, command: daemons.Restarting) -> Steps[Completed]:
+        with self._mark(command):
+            others = self._others(options)
+            self._expect(others)
+            done, now = yield from daemons.restart(self.node, self.layout, options, command)
+            self._expect(others | now)
         return done
 
-    def _options(self) -> list[str]:
-        return daemons.options(self.layout, self.name, self.datapath)
+    def force_reload_kmod(self, options: Options | None = None) -> Completed:
+        """Reload the kernel module with ``ovs-ctl force-reload-kmod``, which restarts the daemons,
+        and saves and restores flows and interfaces. ``options`` are for this time.
+
+        Returns what it printed. Raise :class:`ModuleError` when the kernel says that the module was
+        not reloaded, and before anything is done where it is not this node's to reload;
+        :class:`DaemonError` as :meth:`restart` does.
+        """
+        return self.force_reload_kmod_soon(options).result()
+
+    def force_reload_kmod_soon(self, options: Options | None = None) -> Task[Completed]:
+        """Like :meth:`force_reload_kmod`, not waiting."""
+        return Task(self._force_reload_kmod(options or self.options))
+
+    def _force_reload_kmod(self, options: Options) -> Steps[Completed]:
+        before = yield from kmod.reloadable(self.node)
+        done = yield from self._restart(options, "force-reload-kmod")
+        yield from kmod.check_reloaded(self.node, before, done)
+        return done
+
+    def _others(self, options: Options) -> dict[str, Daemon]:
+        """The daemons that run and that ``options`` leave as they are."""
+        return {
+            name: daemon for name, daemon in self._daemons.items() if name not in options.daemons
+        }
 
     def _expect(self, now: dict[str, Daemon]) -> None:
         self._daemons = now
@@ -275,7 +317,8 @@ class Switch:
         """The database of the running ovsdb-server."""
         if self._database is None:
             self.pid(OVSDB_SERVER)
-            self._database = Database(self.node, self.layout.db_socket)
+            socket = self.options.db_sock or self.layout.db_socket
+            self._database = Database(self.node, socket)
         return self._database
 
     def db(
