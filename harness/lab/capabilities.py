@@ -25,16 +25,16 @@ def missing(target: Target, feature: str) -> str | None:
 
     Features are ``tunnel:TYPE`` (an Interface type), ``datapath:NAME`` (a line of ``ovs-appctl
     dpif/show-dp-features``), ``openflow:VERSION`` (a value of Bridge ``protocols``),
-    ``appctl:COMMAND`` (a command of ovs-appctl(8)), ``column:TABLE.COLUMN`` (of the database) and
-    ``meters``.
+    ``appctl:COMMAND`` (a command of ovs-appctl(8)), ``column:TABLE.COLUMN`` (of the database),
+    ``program:NAME`` (in the switch's node), ``users`` (more than one there) and ``meters``.
     Raise :class:`UnknownFeatureError` for any other.
     """
     kind, _, name = feature.partition(":")
     attempt = _ATTEMPTS.get(kind)
-    if attempt is None or bool(name) != (kind != "meters"):
+    if attempt is None or bool(name) != (kind not in _NAMELESS):
         raise UnknownFeatureError(
             f"requires({feature!r}): there is tunnel:TYPE, datapath:FEATURE, openflow:VERSION, "
-            "appctl:COMMAND, column:TABLE.COLUMN and meters"
+            "appctl:COMMAND, column:TABLE.COLUMN, program:NAME, users and meters"
         )
     return attempt(_trial(target), name)
 
@@ -134,11 +134,24 @@ def _meters(switch: Switch, _name: str) -> str | None:
     return None if "max_meter:0 " not in said + " " else "the datapath has no meters"
 
 
+def _program(switch: Switch, name: str) -> str | None:
+    found = switch.node.run(["sh", "-c", 'command -v "$1"', "sh", name], check=False)
+    return None if found.status == 0 else "the image has no such program"
+
+
+def _users(switch: Switch, _name: str) -> str | None:
+    done = switch.node.run(["setpriv", "--reuid=1", "--clear-groups", "true"], check=False)
+    return None if done.status == 0 else f"root can't become anybody else: {done.stderr.strip()}"
+
+
+_NAMELESS = ("meters", "users")
 _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "tunnel": _tunnel,
     "datapath": _datapath,
     "openflow": _openflow,
     "appctl": _appctl,
     "column": _column,
+    "program": _program,
+    "users": _users,
     "meters": _meters,
 }
