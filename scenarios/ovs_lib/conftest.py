@@ -18,6 +18,7 @@ from harness.ovs.switch import Switch
 from harness.polling import eventually
 
 NAME = "ovsdb-server"
+_numbers = itertools.count(1)
 SOURCE = 'd=$0; . "$d/ovs-lib" || exit 99; '
 
 
@@ -37,9 +38,9 @@ class Library:
         self.dbdir = f"{top}/db" if top else switch.layout.dbdir
         self.env = dict(env or {})
 
-    def apart(self, number: itertools.count[int] = itertools.count(1)) -> Library:
+    def apart(self) -> Library:
         """The same with new directories of its own, for daemons beside the switch's."""
-        top = f"/tmp/apart{next(number)}"
+        top = f"/tmp/apart{next(_numbers)}"
         self.node.run(["mkdir", "-p", f"{top}/bin", f"{top}/db"])
         places = {"OVS_RUNDIR": "run", "OVS_LOGDIR": "log", "OVS_DBDIR": "db"}
         return Library(self.switch, top, {name: f"{top}/{at}" for name, at in places.items()})
@@ -66,6 +67,12 @@ class Library:
         env = self.env or None
         return self.node.run(["sh", "-c", code, "sh", *args], env=env).stdout
 
+    def program(self, name: str, code: str) -> None:
+        """Have a program of this name, which does ``code``, found before any other."""
+        self.node.write_file(f"{self.top}/bin/{name}", f"#!/bin/sh\n{code}\n", mode=0o755)
+        if "PATH" not in self.env:
+            self.env["PATH"] = f"{self.top}/bin:{self.shell('echo $PATH').strip()}"
+
     # -- daemons of its own
 
     def database(self, name: str = "conf.db") -> str:
@@ -77,12 +84,18 @@ class Library:
         return path
 
     def start(
-        self, *options: str, before: str = "", priority: str = "", wrapper: str = ""
+        self,
+        *options: str,
+        database: str = "",
+        before: str = "",
+        priority: str = "",
+        wrapper: str = "",
     ) -> Completed:
-        """Start an ovsdb-server with ``start_daemon``; ``before`` is shell code that goes first."""
+        """Start an ovsdb-server with ``start_daemon``: on a database of its own, unless another is
+        named. ``before`` is shell code that goes first."""
         umask = ' ""' if "umask=$1" in self.text else ""
         call = f'start_daemon "{priority}" "{wrapper}"{umask} {NAME} "$@"'
-        return self.run(f"{before}\n{call}", self.database(), *options)
+        return self.run(f"{before}\n{call}", database or self.database(), *options)
 
     @property
     def pid(self) -> int:
@@ -111,6 +124,19 @@ class Library:
             within=10,
             what=f"process {pid} ends",
         )
+
+    def started_again(self, before: int) -> int:
+        """Wait until the monitor has started another daemon than the one of this pid, and that one
+        is up; its pid."""
+        ask = 'pid=$(cat "$1"/ovsdb-server.pid); ovs-appctl -T 5 -t "$1/ovsdb-server.$pid.ctl" version'
+        shell = ["sh", "-c", f'{ask} > /dev/null 2>&1 && echo "$pid"', "sh", self.rundir]
+        said = eventually(
+            lambda: self.node.run(shell, check=False).stdout.strip(),
+            lambda pid: pid not in ("", str(before)),
+            within=10,
+            what="the monitor starts another daemon",
+        )
+        return int(said)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """move_ip_address, move_ip_routes: commands that give one interface what another has.
 
-Source: ovs-lib, the comments in both; ``ovs-save save-interfaces`` restores an interface with them after
-the kernel module was reloaded.
+Source: ovs-lib, the comments in both; ``ovs-save save-interfaces`` restores an interface with them
+after the kernel module was reloaded.
 """
 
 from __future__ import annotations
@@ -215,6 +215,10 @@ def test_route_whose_gateway_has_a_route_of_its_own(links: Library) -> None:
     assert routes(links, "new") == before
 
 
+@pytest.mark.xfail(
+    raises=AssertionError,
+    reason="ip does not take its own word for it: docs/findings/restored-addresses-and-routes.md",
+)
 def test_route_of_an_interface_without_carrier(links: Library) -> None:
     links.shell("ip address add 10.0.0.1/24 dev old; ip route add 10.1.0.0/16 via 10.0.0.9")
     links.shell("ip link set old-far down; ip link set new-far down")

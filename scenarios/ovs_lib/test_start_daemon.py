@@ -14,9 +14,6 @@ from harness.polling import eventually
 if TYPE_CHECKING:
     from scenarios.ovs_lib.conftest import Library
 
-RECORD = '#!/bin/sh\necho "$0" "$@" >> {top}/ran\n'
-"""A program that takes note of how it was called."""
-
 
 def test_detaches_with_log_and_pidfile(apart: Library) -> None:
     done = apart.start("--remote=punix:/tmp/x.sock")
@@ -54,8 +51,7 @@ def test_monitor_unless_told_otherwise(apart: Library, monitor: str, processes: 
     apart.shell('kill -SEGV "$1"', str(first))
     apart.ends(first)
     if processes == 2:
-        eventually(lambda: apart.pid, lambda pid: pid != first, within=10, what="a new daemon")
-        assert apart.proc("comm") == "ovsdb-server\n"
+        assert apart.proc("comm", apart.started_again(first)) == "ovsdb-server\n"
     else:
         assert apart.processes(apart.rundir) == []
 
@@ -140,10 +136,7 @@ def test_wrapper_strace_without_background_is_attached(apart: Library) -> None:
 
 def program(apart: Library, name: str, code: str) -> None:
     """Have a program found first that notes how it was called, and then does ``code``."""
-    path = f"{apart.top}/bin/{name}"
-    apart.node.write_file(path, RECORD.format(top=apart.top) + code, mode=0o755)
-    search = apart.shell("echo $PATH").strip()
-    apart.env["PATH"] = f"{apart.top}/bin:{search}"
+    apart.program(name, f'echo "$0" "$@" >> {apart.top}/ran\n{code}')
 
 
 def ran(apart: Library) -> list[str]:
