@@ -277,11 +277,20 @@ class Switch:
         return Task(self._settle())
 
     def _settle(self) -> Steps[None]:
+        if not (yield from self._revalidates()):
+            return
         # The first round credits the tables with what the datapath has seen, and so may learn an
         # address; the main loop notes that in two turns; the second round then acts upon it.
         yield from self._revalidate()
         yield from self._turns(2)
         yield from self._revalidate()
+
+    def _revalidates(self) -> Steps[bool]:
+        """Whether there are revalidator threads. There are none while saved flows are restored
+        (ovs-vswitchd.conf.db(5), ``flow-restore-wait``), and nothing in the datapath to mend."""
+        socket = self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
+        answers = yield [self.node.json_rpc_soon(socket, "memory/show", [])]
+        return "revalidators:" in answers[0]
 
     def _revalidate(self) -> Steps[None]:
         # Left to itself, the next round begins half a second later. Pausing and resuming the

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
 
 import pytest
 
@@ -25,25 +24,25 @@ SOURCE = 'd=$0; . "$d/ovs-lib" || exit 99; '
 class Library:
     """The ``ovs-lib`` of a switch, with the directories that it is to use.
 
-    ``rundir``, ``logdir`` and ``dbdir`` are the switch's own, or those of :meth:`apart`.
+    ``top`` is an empty directory of its own, for files. ``rundir``, ``logdir`` and ``dbdir`` are
+    the switch's, or with ``apart`` new ones below ``top``, for daemons beside the switch's.
     """
 
-    def __init__(self, switch: Switch, top: str = "", env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, switch: Switch, *, apart: bool = False) -> None:
         self.switch = switch
         self.node = switch.node
         self.scripts = f"{switch.layout.datadir}/scripts"
-        self.top = top
-        self.rundir = f"{top}/run" if top else switch.layout.rundir
-        self.logdir = f"{top}/log" if top else switch.layout.logdir
-        self.dbdir = f"{top}/db" if top else switch.layout.dbdir
-        self.env = dict(env or {})
+        self.top = f"/tmp/scratch{next(_numbers)}"
+        self.rundir = f"{self.top}/run" if apart else switch.layout.rundir
+        self.logdir = f"{self.top}/log" if apart else switch.layout.logdir
+        self.dbdir = f"{self.top}/db" if apart else switch.layout.dbdir
+        places = {"OVS_RUNDIR": self.rundir, "OVS_LOGDIR": self.logdir, "OVS_DBDIR": self.dbdir}
+        self.env = places if apart else {}
+        self.node.run(["mkdir", "-p", f"{self.top}/bin", f"{self.top}/db"])
 
     def apart(self) -> Library:
-        """The same with new directories of its own, for daemons beside the switch's."""
-        top = f"/tmp/apart{next(_numbers)}"
-        self.node.run(["mkdir", "-p", f"{top}/bin", f"{top}/db"])
-        places = {"OVS_RUNDIR": "run", "OVS_LOGDIR": "log", "OVS_DBDIR": "db"}
-        return Library(self.switch, top, {name: f"{top}/{at}" for name, at in places.items()})
+        """The same with directories of its own."""
+        return Library(self.switch, apart=True)
 
     @property
     def text(self) -> str:
@@ -66,6 +65,11 @@ class Library:
         """Run shell code without the library; what it prints. It must not fail."""
         env = self.env or None
         return self.node.run(["sh", "-c", code, "sh", *args], env=env).stdout
+
+    def file(self, path: str) -> str | None:
+        """The content of a file; None while there is none."""
+        content = self.node.read_files([path])[0]
+        return None if content is None else content.decode()
 
     def program(self, name: str, code: str) -> None:
         """Have a program of this name, which does ``code``, found before any other."""
@@ -128,10 +132,10 @@ class Library:
     def started_again(self, before: int) -> int:
         """Wait until the monitor has started another daemon than the one of this pid, and that one
         is up; its pid."""
-        ask = 'pid=$(cat "$1"/ovsdb-server.pid); ovs-appctl -T 5 -t "$1/ovsdb-server.$pid.ctl" version'
-        shell = ["sh", "-c", f'{ask} > /dev/null 2>&1 && echo "$pid"', "sh", self.rundir]
+        version = 'ovs-appctl -T 5 -t "$1/ovsdb-server.$pid.ctl" version > /dev/null 2>&1'
+        ask = f'pid=$(cat "$1"/ovsdb-server.pid 2> /dev/null) && {version} && echo "$pid" || true'
         said = eventually(
-            lambda: self.node.run(shell, check=False).stdout.strip(),
+            lambda: self.shell(ask, self.rundir).strip(),
             lambda pid: pid not in ("", str(before)),
             within=10,
             what="the monitor starts another daemon",
@@ -147,15 +151,27 @@ def topology() -> Topology:
 
 
 @pytest.fixture(scope="module")
-def library(module_lab: Lab) -> Library:
-    """The library of a switch that the scenarios of a module share."""
-    return Library(module_lab.switch("s1"))
+def shared(module_lab: Lab) -> Switch:
+    """A switch that the scenarios of a module share, and leave running."""
+    return module_lab.switch("s1")
+
+
+@pytest.fixture(scope="session")
+def library_of() -> type[Library]:
+    """The library of any switch."""
+    return Library
 
 
 @pytest.fixture
-def apart(library: Library) -> Library:
+def library(shared: Switch) -> Library:
+    """The library of the shared switch."""
+    return Library(shared)
+
+
+@pytest.fixture
+def apart(shared: Switch) -> Library:
     """The same, with directories of its own."""
-    return library.apart()
+    return Library(shared, apart=True)
 
 
 @pytest.fixture

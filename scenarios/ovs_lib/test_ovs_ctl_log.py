@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 
 def log(library: Library) -> list[str]:
-    content = library.node.read_files([f"{library.logdir}/ovs-ctl.log"])[0]
-    return (content or b"").decode().splitlines()
+    return (library.file(f"{library.logdir}/ovs-ctl.log") or "").splitlines()
 
 
 def test_a_line_is_added_as_it_is(apart: Library) -> None:

@@ -16,6 +16,7 @@ from harness.nodes.base import Completed
 from harness.polling import eventually
 
 if TYPE_CHECKING:
+    from harness.ovs.switch import Switch
     from scenarios.ovs_lib.conftest import Library
 
 STOP = "stop_daemon ovsdb-server"
@@ -114,9 +115,9 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def cases(library: Library) -> dict[str, Case]:
+def cases(shared: Switch, library_of: type[Library]) -> dict[str, Case]:
     """All of them stopped at the same time."""
-    libraries = {name: library.apart() for name in CASES}
+    libraries = {name: library_of(shared, apart=True) for name in CASES}
     pids = {}
     for name, prepare in CASES.items():
         prepare(libraries[name])

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from harness.ovs.switch import Switch
     from scenarios.ovs_lib.conftest import Library
 
 pytestmark = pytest.mark.requires("users")
 
 
 @pytest.fixture(scope="module")
-def accounts(library: Library) -> None:
+def accounts(shared: Switch) -> None:
     """A user ``ovs`` in the groups ``ovs``, ``huge`` and ``vfio``."""
-    library.shell(
-        "groupadd -g 901 ovs && groupadd -g 902 huge && groupadd -g 903 vfio && "
-        "useradd -u 900 -g ovs -G huge,vfio ovs"
-    )
+    groups = "groupadd -g 901 ovs && groupadd -g 902 huge && groupadd -g 903 vfio"
+    shared.node.run(["sh", "-c", f"{groups} && useradd -u 900 -g ovs -G huge,vfio ovs"])
 
 
 @pytest.fixture
