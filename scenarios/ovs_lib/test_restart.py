@@ -165,17 +165,17 @@ def test_restart_of_one_daemon_leaves_the_other(switch: Switch, only: str, left:
 
 
 @pytest.fixture
-def interrupted(switch: Switch, own_library: Library) -> Library:
+def interrupted(lab: Lab, switch: Switch, own_library: Library) -> Library:
     """A restart that was killed while it restored the flows, with all that it had started but the
     daemons."""
-    restart = begin_restart_that_stops(own_library)
-    switch.node.end_followed(restart).result()  # type: ignore[attr-defined]
+    restart = begin_restart_that_stops(lab, own_library)
+    lab.node("s1").end_followed(restart).result()
     own_library.shell("rm /usr/local/bin/ovs-ofctl")
     switch.adopt()
     return own_library
 
 
-def begin_restart_that_stops(library: Library) -> Answer:
+def begin_restart_that_stops(lab: Lab, library: Library) -> Answer:
     """Begin a restart whose ``ovs-ofctl`` never ends once it is to restore flows."""
     switch, reached = library.switch, f"{library.top}/reached"
     real = library.shell("command -v ovs-ofctl").strip()
@@ -183,7 +183,7 @@ def begin_restart_that_stops(library: Library) -> Answer:
     code = f'#!/bin/sh\n{stop}\nexec {real} "$@"\n'
     library.node.write_file("/usr/local/bin/ovs-ofctl", code, mode=0o755)
     argv = [switch.layout.ovs_ctl, *switch.options.words, "restart"]
-    restart: Answer = library.node.follow(argv, lambda _fd, _data: None)  # type: ignore[attr-defined]
+    restart = lab.node("s1").follow(argv, lambda _descriptor, _said: None)
     eventually(lambda: library.file(reached), lambda at: at == "", within=30, what="a restart")
     return restart
 

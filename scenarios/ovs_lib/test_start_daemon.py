@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
+from harness import Lab
+from harness.ovs import DaemonError
 from harness.polling import eventually
 
 if TYPE_CHECKING:
@@ -160,3 +163,17 @@ def test_oom_score(apart: Library) -> None:
         pytest.skip("this start_daemon sets no OOM score: it came after Open vSwitch 3.5")
     apart.start(before="OOM_SCORE=321")
     assert apart.proc("oom_score_adj") == "321\n"
+
+
+@pytest.mark.xfail(
+    raises=DaemonError,
+    reason="ovs-vsctl asks at the default one: docs/findings/db-sock-elsewhere.md",
+)
+def test_database_socket_elsewhere(lab: Lab) -> None:
+    switch = lab.switch("s1")
+    switch.stop()
+    try:
+        switch.start(replace(switch.options, db_sock="/tmp/elsewhere.sock"))
+    finally:
+        switch.adopt()
+    assert switch.db("Open_vSwitch", ["cur_cfg"])
