@@ -9,6 +9,7 @@ count.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from harness.lab import Lab
 from harness.ovs import Switch
+from harness.plugin import _LABS
 from harness.topology.model import HostPort, UplinkPort
 
 VERSIONS = "OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15"
@@ -98,9 +100,20 @@ def twice(lab: Lab) -> None:
         add_flow(lab, switch, bridge, f"in_port={number},actions=NORMAL,NORMAL")
 
 
+def idle_library(lab: Lab) -> None:
+    """No function of ovs-lib does anything, and all say that it went well."""
+    for switch in lab.switches.values():
+        path = f"{switch.layout.datadir}/scripts/ovs-lib"
+        library = switch.node.read_file(path).decode()
+        names = re.findall(r"^(\w+) ?\(\)", library, re.MULTILINE)
+        idle = "".join(f"{name} () {{ :; }}\n" for name in names)
+        switch.node.write_file(path, f"{library}\n{idle}")
+
+
 # In the order in which they are tried: what catches the most comes first.
 SABOTAGES: dict[str, Callable[[Lab], None]] = {
     "drop": drop,
+    "idle-library": idle_library,
     "leak": leak,
     "no-vlans": no_vlans,
     "wrong-tag": wrong_tag,
@@ -183,17 +196,21 @@ class Saboteur:
                 # The harness's plugin does not find it then, and leaves no bundle.
                 del arguments[name]
         report = yield
-        outcome = self.outcome(report, call)
+        outcome = self.outcome(report, call, item)
         if outcome:
             report.user_properties.append((PROPERTY, outcome))
         return report
 
-    def outcome(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    def outcome(
+        self, report: pytest.TestReport, call: pytest.CallInfo[None], item: pytest.Item
+    ) -> str:
         said = str(call.excinfo.value).strip().splitlines()[:1] if call.excinfo else []
         if report.skipped:
             return SKIPPED + str(getattr(report, "wasxfail", "")) + "".join(said)
         if report.when == "setup" and report.failed:
-            return "no lab: " + "".join(said)
+            # A fixture of the scenario's own, which had a lab to work on, minds as well as it does.
+            live = any(node.stash.get(_LABS, []) for node in item.listchain())
+            return (CAUGHT if live else "no lab: ") + "".join(said)
         if report.when == "call":
             return CAUGHT + "".join(said) if report.failed else "not noticed"
         return ""

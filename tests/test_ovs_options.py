@@ -36,6 +36,7 @@ from harness.ovs.options import Options
             Options(db_file="/tmp/a.db", db_sock="/tmp/s", db_schema="/tmp/a.ovsschema"),
             ["--db-file=/tmp/a.db", "--db-sock=/tmp/s", "--db-schema=/tmp/a.ovsschema"],
         ),
+        (Options(extra_dbs=("/tmp/a.db", "b.db")), ["--extra-dbs=/tmp/a.db b.db"]),
         (Options(ovsdb_server_umask="0077"), ["--ovsdb-server-umask=0077"]),
     ],
     ids=str,

@@ -64,6 +64,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     db_file: str | None = None
     db_sock: str | None = None
     db_schema: str | None = None
+    extra_dbs: tuple[str, ...] = ()
+    """Database files that ovsdb-server is to serve beside: those that are there."""
 
     @property
     def words(self) -> list[str]:

@@ -158,6 +158,7 @@ class Member:
         library = self.library
         done = library.start(f"--remote=p{self.remote}", database=self.path, before="MONITOR=no")
         assert done.status == 0, done
+        assert library.proc("comm") == "ovsdb-server\n"
 
     def lose(self) -> None:
         pid = self.library.pid

@@ -64,7 +64,7 @@ def test_wait_and_complete_set_and_remove_one_key(switch: Switch, own_library: L
     assert settings(switch) == {"other": "1"}
 
 
-@pytest.mark.parametrize(("daemon", "waits"), [("no", False), ("yes", True), ("", True)])
+@pytest.mark.parametrize(("daemon", "waits"), [("yes", True), ("no", False), ("", True)])
 def test_nobody_waits_when_only_the_database_restarts(
     switch: Switch, own_library: Library, daemon: str, waits: bool
 ) -> None:
@@ -184,7 +184,7 @@ def begin_restart_that_stops(lab: Lab, library: Library) -> Answer:
     library.node.write_file("/usr/local/bin/ovs-ofctl", code, mode=0o755)
     argv = [switch.layout.ovs_ctl, *switch.options.words, "restart"]
     restart = lab.node("s1").follow(argv, lambda _descriptor, _said: None)
-    eventually(lambda: library.file(reached), lambda at: at == "", within=30, what="a restart")
+    eventually(lambda: library.file(reached), lambda at: at == "", within=20, what="a restart")
     return restart
 
 

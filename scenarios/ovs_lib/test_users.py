@@ -1,4 +1,4 @@
-"""install_dir, run_as_ovsuser: who owns what, and as whom the tools run.
+"""install_dir, run_as_ovsuser, pid_exists: who owns what, and what others than root may do.
 
 Source: ovs-lib; ovs-ctl(8), ``--ovs-user``.
 """
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from scenarios.ovs_lib.conftest import Library
 
 pytestmark = pytest.mark.requires("users")
+
+NO_PROCESS = "4194305"
+"""Above the highest number that a process may have (proc(5), ``pid_max``)."""
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +109,11 @@ def test_daemon_that_ovs_ctl_starts_as_user(own_library: Library) -> None:
     switch.adopt()
     status = library.proc("status")
     assert "Uid:\t900\t900\t900\t900" in status
+
+
+def test_pid_exists_needs_no_right_to_signal(library: Library) -> None:
+    """So that the status can be asked for by anybody."""
+    ask = f'. "$0/ovs-lib"; kill -0 1; pid_exists 1; echo $?; pid_exists {NO_PROCESS}; echo $?'
+    done = library.run(f"setpriv --reuid 65534 --clear-groups sh -c '{ask}' \"$d\"")
+    assert "not permitted" in done.stderr
+    assert done.stdout == "0\n1\n"
