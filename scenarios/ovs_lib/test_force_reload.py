@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from harness import Lab, Topology
 from harness.lab import Target
@@ -45,10 +46,12 @@ def switch(lab: Lab, target: Target) -> Switch:
     return lab.switch("s1")
 
 
-def reload(switch: Switch, *words: str, env: dict[str, str] | None = None) -> Completed:
+def reload(switch: Switch, *words: str) -> Completed:
     """Run ovs-ctl force-reload-kmod; the switch takes the daemons that then run for its own."""
-    argv = [switch.layout.ovs_ctl, *switch.options.words, *words, "force-reload-kmod"]
-    done = switch.node.run(argv, env=env, check=False, timeout=60)
+    # Where the system does not say which version it is, ovs-ctl asks for it.
+    options = replace(switch.options, system_version="1").words
+    argv = [switch.layout.ovs_ctl, *options, *words, "force-reload-kmod"]
+    done = switch.node.run(argv, check=False, timeout=60)
     switch.adopt()
     return done
 

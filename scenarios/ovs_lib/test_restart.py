@@ -104,7 +104,9 @@ def forwards(lab: Lab) -> None:
 
 def said(switch: Switch, *words: str) -> list[str]:
     """What ovs-ctl restart prints, without pids; the switch takes the new daemons for its own."""
-    argv = [switch.layout.ovs_ctl, *switch.options.words, *words, "restart"]
+    # Where the system does not say which version it is, ovs-ctl asks for it.
+    options = replace(switch.options, system_version="1").words
+    argv = [switch.layout.ovs_ctl, *options, *words, "restart"]
     done = switch.node.run(argv)
     switch.adopt()
     lines = [line.partition(" (")[0].rstrip(".") for line in done.stdout.splitlines()]
