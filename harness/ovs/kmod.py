@@ -4,9 +4,10 @@
 What gives it away is the inode number of ``/sys/module/openvswitch``: that directory is made anew
 when the module is inserted, and sysfs numbers what it makes in ascending order
 (``__kernfs_new_node()`` in fs/kernfs/dir.c), so that the same number means the same module, still
-there. Other signs do not prove it: a datapath gets a new interface index whenever ``ovs-dpctl
-del-dp`` removed the old one, a module may be put where the last one was, and the kernel's log
-forgets.
+there. Other signs do not prove it. Seen on Linux 6.12: with ``rmmod`` failing, the datapath had a
+new interface index all the same, as ``ovs-dpctl del-dp`` removes the old one; and after a true
+reload the module was at the same address as before. The kernel's log, which says when a module is
+inserted, forgets.
 """
 
 from __future__ import annotations
