@@ -38,6 +38,7 @@ class Library:
         self.dbdir = f"{self.top}/db" if apart else switch.layout.dbdir
         places = {"OVS_RUNDIR": self.rundir, "OVS_LOGDIR": self.logdir, "OVS_DBDIR": self.dbdir}
         self.env = places if apart else {}
+        """Variables that are set wherever code is run."""
         self.node.run(["mkdir", "-p", f"{self.top}/bin", f"{self.top}/db"])
 
     def apart(self) -> Library:
@@ -49,15 +50,15 @@ class Library:
         """The library itself."""
         return self.node.read_file(f"{self.scripts}/ovs-lib").decode()
 
-    def soon(self, code: str, *args: str, timeout: float = 60, **env: str) -> Pending:
-        """Run shell code after sourcing the library, ``args`` as ``$1`` and so on, with variables
-        ``env`` in the environment. Not waited for."""
+    def soon(self, code: str, *args: str) -> Pending:
+        """Run shell code after sourcing the library, ``args`` as ``$1`` and so on, with
+        :attr:`env` in the environment. Not waited for."""
         argv = ["sh", "-c", SOURCE + code, self.scripts, *args]
-        return self.node.run_soon(argv, timeout=timeout, env=self.env | env)
+        return self.node.run_soon(argv, timeout=100, env=self.env)
 
-    def run(self, code: str, *args: str, timeout: float = 60, **env: str) -> Completed:
+    def run(self, code: str, *args: str) -> Completed:
         """Like :meth:`soon`, waited for; whatever its exit status."""
-        done: Completed = self.soon(code, *args, timeout=timeout, **env).result()
+        done: Completed = self.soon(code, *args).result()
         assert done.status != 99, done
         return done
 

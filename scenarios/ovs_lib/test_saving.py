@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import Lab, Topology
+from harness.ovs import Options
 
 if TYPE_CHECKING:
     from scenarios.ovs_lib.conftest import Library
@@ -51,9 +52,7 @@ def test_internal_interfaces_that_are_not_there_are_left_out(
 ) -> None:
     """One has gone, another was never made."""
     assert own_library.run("internal_interfaces").stdout.split() == ["br0", "br1", "in0"]
-    ctl = lab.switch("s1").layout.ovs_ctl
-    own_library.node.run([ctl, "--no-ovsdb-server", "stop"])
-    lab.switch("s1").adopt()
+    lab.switch("s1").stop(Options(ovsdb_server=False))
     code = "ovs-vsctl --no-wait add-port br0 in1 -- set interface in1 type=internal"
     own_library.shell(code)
     own_library.shell("ip link del br1")

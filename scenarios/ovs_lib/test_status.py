@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import Lab
+from harness.ovs import Options
 
 if TYPE_CHECKING:
     from scenarios.ovs_lib.conftest import Library
@@ -82,8 +83,7 @@ def test_ovs_ctl_status_fails_when_one_of_them_does_not_run(lab: Lab, own_librar
     switch, ctl = lab.switch("s1"), lab.switch("s1").layout.ovs_ctl
     both = switch.node.run([ctl, "status"])
     assert both.stdout.count(" is running with pid ") == 2
-    switch.node.run([ctl, "--no-ovsdb-server", "stop"])
-    switch.adopt()
+    switch.stop(Options(ovsdb_server=False))
     one = switch.node.run([ctl, "status"], check=False)
     assert one.status == 1
     assert one.stdout.splitlines() == [
