@@ -1,6 +1,7 @@
 """An image as one file: for a machine that may not build, and for a CI cache.
 
-The file is a tar, compressed with gzip: ``meta.json`` first, then everything below ``rootfs/``.
+The file is a tar, compressed with gzip: ``meta.json`` first, then everything below ``rootfs/`` and
+``kernel/``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from harness.images import rootfs
+from harness.images import kernel, rootfs
 from harness.images.cache import (
     Meta,
     Progress,
@@ -32,6 +33,7 @@ from harness.images.catalogue import KEY_LENGTH, recipe_of
 from harness.images.errors import ImageError, UnsafeArchiveError
 from harness.images.unpack import Unpacker, may_chown, safe_parts
 
+_PARTS = ("rootfs", kernel.DIRECTORY)
 _META_LIMIT = 1 << 20
 _COMPRESSION = 3
 """Of gzip: a third of the time of its default level, for a file a tenth larger."""
@@ -78,7 +80,9 @@ def _write(stored: Stored, sink: BinaryIO) -> None:
         header = tarfile.TarInfo("meta.json")
         header.size = len(text)
         archive.addfile(header, BytesIO(text))
-        archive.add(stored.rootfs, "rootfs", filter=_plain_owner)
+        for part in _PARTS:
+            if (stored.path / part).is_dir():
+                archive.add(stored.path / part, part, filter=_plain_owner)
 
 
 def _plain_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -122,10 +126,9 @@ def _import(
     with building(meta.name, meta.key, progress) as staging:
         if staging is not None:
             progress(f"{meta.name}: unpacking {file}")
+            unpacker = Unpacker(staging, owners=may_chown(staging))
+            unpacker.unpack(archive, _of_parts(members))
             root = staging / "rootfs"
-            root.mkdir()
-            unpacker = Unpacker(root, owners=may_chown(staging))
-            unpacker.unpack(archive, _below_rootfs(members))
             _, version = rootfs.require_ovs(root, meta.name)
             # What can be known is not believed.
             found = {
@@ -158,17 +161,14 @@ def _read_meta(archive: tarfile.TarFile, first: tarfile.TarInfo | None, file: Pa
     return meta
 
 
-def _below_rootfs(members: Iterator[tarfile.TarInfo]) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """Members with their path below ``rootfs/``; hard links name their goal the same way."""
+def _of_parts(members: Iterator[tarfile.TarInfo]) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """Members with their paths, which are below one of the parts, and so are hard links' goals."""
     for member in members:
         parts = safe_parts(member.name)
-        if not parts or parts[0] != "rootfs":
-            raise UnsafeArchiveError(f"{member.name!r} is not below rootfs/")
+        if not parts or parts[0] not in _PARTS:
+            raise UnsafeArchiveError(f"{member.name!r} is not below {' or '.join(_PARTS)}")
         if len(parts) == 1 and not member.isdir():
-            raise UnsafeArchiveError("rootfs is no directory")
-        if member.islnk():
-            goal = safe_parts(member.linkname)
-            if not goal or goal[0] != "rootfs":
-                raise UnsafeArchiveError(f"{member.name!r} is a hard link to {member.linkname!r}")
-            member.linkname = "/".join(goal[1:])
-        yield "/".join(parts[1:]), member
+            raise UnsafeArchiveError(f"{member.name!r} is no directory")
+        if member.islnk() and safe_parts(member.linkname)[:1] != parts[:1]:
+            raise UnsafeArchiveError(f"{member.name!r} is a hard link to {member.linkname!r}")
+        yield member.name, member

@@ -11,7 +11,7 @@ import msgspec
 
 from harness.images.errors import ImageError
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Raised when the way a root file system is unpacked changes, so that old ones are built anew."""
 
 KEY_LENGTH = 16
@@ -27,6 +27,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     apt_options: tuple[str, ...] = ()
     dpkg_options: tuple[str, ...] = ()
     architecture: str = ""
+    kernel: str = ""
+    """The package of the kernel for VMs; empty: there is none for this architecture."""
     default: bool = False
 
     @property
@@ -39,6 +41,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             sorted(self.packages),
             self.apt_options,
             self.dpkg_options,
+            self.kernel,
         )
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:KEY_LENGTH]
 
@@ -46,6 +49,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class _Common(msgspec.Struct, forbid_unknown_fields=True):
     packages: tuple[str, ...]
     dpkg_options: tuple[str, ...] = ()
+    kernels: dict[str, str] = {}
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -77,6 +81,7 @@ def parse(text: str, where: str = "catalogue.toml") -> dict[str, Recipe]:
             apt_options=entry.apt_options,
             dpkg_options=data.common.dpkg_options,
             architecture=platform.machine(),
+            kernel=data.common.kernels.get(platform.machine(), ""),
             default=entry.default,
         )
         for name, entry in data.images.items()

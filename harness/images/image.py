@@ -57,12 +57,13 @@ class Image(msgspec.Struct, frozen=True):
     lower: tuple[Path, ...]
     ovs_prefix: str
     """``/usr`` or ``/usr/local``: where in the image Open vSwitch is installed."""
-    _stored: Stored | None = None
+    stored: Stored | None = None
+    """Where it is in the cache; None for ``host``."""
 
     def hold(self) -> Hold:
         """Keep the image from being removed until the hold is closed (it is a context manager), or
         this process ends. Raise :class:`ImageError` when it has been removed meanwhile."""
-        return Hold() if self._stored is None else hold(self._stored)
+        return Hold() if self.stored is None else hold(self.stored)
 
 
 def resolve(name: str, *, build: bool = True, progress: Progress = lambda _: None) -> Image:
@@ -96,7 +97,7 @@ def resolve_base(name: str, build: bool, progress: Progress) -> Image:
         key=key,
         lower=(stored.rootfs,),
         ovs_prefix=prefix,
-        _stored=stored,
+        stored=stored,
     )
 
 
@@ -135,9 +136,9 @@ def _prefix(name: str, text: str, base: Image) -> Image:
             f"image {name}: neither usr/sbin/ovs-vswitchd nor usr/local/sbin/ovs-vswitchd is in "
             f"{text}; make it with `make install DESTDIR={text}`"
         )
-    assert base._stored is not None  # bases come from the catalogue
+    assert base.stored is not None  # bases come from the catalogue
     with full_disk_explained():
-        links = _kept_links(path, base._stored.rootfs)
+        links = _kept_links(path, base.stored.rootfs)
     return Image(
         name=name,
         version=rootfs.ovs_version(path, prefix) or "unknown",
@@ -145,7 +146,7 @@ def _prefix(name: str, text: str, base: Image) -> Image:
         key=base.key,
         lower=(*links, path, *base.lower),
         ovs_prefix=prefix,
-        _stored=base._stored,
+        stored=base.stored,
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from harness.images import rootfs
+from harness.images import kernel, rootfs
 from harness.images.cache import Meta, Progress, Stored, building, find, now, publish, workplace
 from harness.images.catalogue import Recipe, recipe_of
 from harness.images.errors import ImageError, UnsafeArchiveError
@@ -61,8 +61,14 @@ def _build(recipe: Recipe, staging: Path, mirror: str | None, progress: Progress
     root = staging / "rootfs"
     root.mkdir()
     unpacker = Unpacker(root, owners=may_chown(staging), skip_devices=True)
-    with workplace(staging) as work, _Mmdebstrap(recipe, mirror, work, stage) as tool:
-        tool.unpack_with(unpacker)
+    with workplace(staging) as work:
+        with _Mmdebstrap(recipe.name, system_command(recipe, mirror), work, stage) as tool:
+            tool.unpack_with(unpacker)
+        if recipe.kernel:
+            stage(f"unpacking {recipe.kernel}")
+            with _Mmdebstrap(recipe.name, kernel_command(recipe, mirror), work, stage) as tool:
+                tool.unpack_with(kernel.Extractor(staging / kernel.DIRECTORY))
+            kernel.index_modules(staging / kernel.DIRECTORY)
     _, version = rootfs.require_ovs(root, recipe.name)
     meta = Meta(
         name=recipe.name,
@@ -82,13 +88,13 @@ def _build(recipe: Recipe, staging: Path, mirror: str | None, progress: Progress
 class _Mmdebstrap:
     """One run of mmdebstrap, whose tar comes through a pipe and is never a file."""
 
-    def __init__(self, recipe: Recipe, mirror: str | None, work: Path, stage: Progress) -> None:
-        self._recipe = recipe
+    def __init__(self, image: str, command: list[str], work: Path, stage: Progress) -> None:
+        self._image = image
         self._stage = stage
         self._said: collections.deque[str] = collections.deque(maxlen=400)
         settings = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": str(work)}
         self._process = subprocess.Popen(
-            command_line(recipe, mirror),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -108,7 +114,7 @@ class _Mmdebstrap:
             if found and found["stage"].startswith(_STAGES):
                 self._stage(found["stage"])
 
-    def unpack_with(self, unpacker: Unpacker) -> None:
+    def unpack_with(self, unpacker: Unpacker | kernel.Extractor) -> None:
         """Unpack what comes. Raise :class:`ImageError` with mmdebstrap's own words if it failed."""
         assert self._process.stdout is not None
         broken: Exception | None = None
@@ -121,12 +127,12 @@ class _Mmdebstrap:
         except tarfile.TarError as error:
             broken = error  # most likely mmdebstrap ended early: its words say more
         except UnsafeArchiveError as error:
-            raise ImageError(f"image {self._recipe.name}: {error}") from None
+            raise ImageError(f"image {self._image}: {error}") from None
         self._process.stdout.close()
         status = self._process.wait()
         self._reader.join()
         if status != 0 or broken is not None:
-            raise ImageError(explain(self._recipe.name, list(self._said), status, broken))
+            raise ImageError(explain(self._image, list(self._said), status, broken))
 
     def __enter__(self) -> _Mmdebstrap:
         return self
@@ -143,8 +149,23 @@ class _Mmdebstrap:
         self._process.stderr.close()
 
 
-def command_line(recipe: Recipe, mirror: str | None) -> list[str]:
-    """The mmdebstrap command that writes the tar of ``recipe`` to its standard output.
+def system_command(recipe: Recipe, mirror: str | None) -> list[str]:
+    """The mmdebstrap command that writes the tar of the root file system of ``recipe`` to its
+    standard output."""
+    options = ["--variant=minbase", f"--include={','.join(recipe.packages)}"]
+    options += [f"--dpkgopt={option}" for option in recipe.dpkg_options]
+    options.append(f"--customize-hook={_CUSTOMIZE}")
+    return _command(recipe, mirror, options)
+
+
+def kernel_command(recipe: Recipe, mirror: str | None) -> list[str]:
+    """The same for the kernel of ``recipe``: its packages unpacked, and none installed, for that
+    would make an initramfs that nobody needs."""
+    return _command(recipe, mirror, ["--variant=extract", f"--include={recipe.kernel}"])
+
+
+def _command(recipe: Recipe, mirror: str | None, options: list[str]) -> list[str]:
+    """mmdebstrap with ``options``.
 
     The kernel ends it when the harness dies, even by SIGKILL (setpriv(1)). Run by root it would
     mount on the machine and finish its stage before it ends; in namespaces of its own it leaves
@@ -156,11 +177,9 @@ def command_line(recipe: Recipe, mirror: str | None) -> list[str]:
         command += ["mmdebstrap", "--mode=root"]
     else:
         command += ["TERM", "mmdebstrap", "--mode=unshare"]
-    command += ["--variant=minbase", "--format=tar"]
-    command.append(f"--include={','.join(recipe.packages)}")
+    command += ["--format=tar", *options]
     command += [f"--aptopt={option}" for option in (*_proxies(), *recipe.apt_options)]
-    command += [f"--dpkgopt={option}" for option in recipe.dpkg_options]
-    command += [f"--customize-hook={_CUSTOMIZE}", recipe.suite, "-"]
+    command += [recipe.suite, "-"]
     return [*command, mirror] if mirror else command
 
 
@@ -197,7 +216,9 @@ def obstacles() -> list[str]:
     """What keeps this user from building images on this machine, each with the command that mends
     it; empty when nothing is known to."""
     user = os.geteuid() != 0
-    tools = {"mmdebstrap": "mmdebstrap"} | ({"newuidmap": "uidmap"} if user else {})
+    tools = {"mmdebstrap": "mmdebstrap", "/sbin/depmod": "kmod"} | (
+        {"newuidmap": "uidmap"} if user else {}
+    )
     packages = [package for tool, package in tools.items() if shutil.which(tool) is None]
     sudo = "sudo " if user else ""
     found = []
