@@ -16,6 +16,7 @@ and closing captures, is done in threads of its own.)
 from __future__ import annotations
 
 import codecs
+import contextlib
 import ctypes
 
 # Imported for their effect: once the root file system has changed, no module can be loaded.
@@ -126,6 +127,15 @@ def link_message(
     if mtu is not None:
         body += attribute(IFLA_MTU, struct.pack("=I", mtu))
     return body + more
+
+
+def card_message(card: Request) -> bytes:
+    """An ifinfomsg that gives the interface ``card`` a ``name``, a ``mac`` and an ``mtu``."""
+    index = socket.if_nametoindex(card["card"])
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0)
+    body += attribute(IFLA_IFNAME, text(card["name"]))
+    body += attribute(IFLA_ADDRESS, mac_bytes(card["mac"]))
+    return body + attribute(IFLA_MTU, struct.pack("=I", card["mtu"]))
 
 
 def link_info(kind: bytes, data: bytes) -> bytes:
@@ -257,6 +267,31 @@ def backlog_drops() -> int:
     since the machine started."""
     with open("/proc/thread-self/net/softnet_stat") as file:
         return sum(int(line.split()[1], 16) for line in file)
+
+
+NETLINK_GENERIC = "16"
+
+
+def netlink_unread() -> int:
+    """Bytes that wait to be read in the generic netlink sockets of this network namespace
+    (/proc/net/netlink: sk Eth Pid Groups Rmem …)."""
+    with open("/proc/thread-self/net/netlink") as file:
+        lines = [line.split() for line in file][1:]
+    return sum(int(line[4]) for line in lines if line[1] == NETLINK_GENERIC)
+
+
+def threads_of(pid: int, name: str) -> list[tuple[str, int]]:
+    """The threads of a process whose names begin with ``name``: what state each is in (proc(5),
+    ``State``), and how many times a processor was taken from it so far."""
+    found = []
+    for thread in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{pid}/task/{thread}/status") as file:
+                fields = dict(line.rstrip("\n").split(":\t", 1) for line in file)
+            if fields["Name"].startswith(name):
+                switches = [int(fields[kind + "voluntary_ctxt_switches"]) for kind in ("", "non")]
+                found.append((fields["State"][0], sum(switches)))
+    return found
 
 
 # -------- frames (packet(7), AF_PACKET)
@@ -778,7 +813,7 @@ class Inside:
 class Agent:
     """Serves one stream until it ends."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket | Device) -> None:
         self.channel = channel
         channel.setblocking(False)
         self.inbox = bytearray()
@@ -951,6 +986,31 @@ class Agent:
 
     def op_hello(self, number: int, request: Request, blob: bytes) -> None:
         self.reply(number, {"pid": os.getpid(), "python": list(sys.version_info[:3])})
+
+    def op_awake(self, number: int, request: Request, blob: bytes) -> None:
+        """Become a machine of one's own, having been a twin of another: with a name, an id, network
+        cards, the right time, and in ``blob`` something random that nobody else has."""
+        time.clock_settime_ns(time.CLOCK_REALTIME, request["time_ns"])
+        with open("/dev/urandom", "wb") as device:
+            fcntl.ioctl(device, RNDADDENTROPY, struct.pack("=ii", 8 * len(blob), len(blob)) + blob)
+            fcntl.ioctl(device, RNDRESEEDCRNG)
+        set_hostname(request["name"])
+        with open("/etc/machine-id", "w") as file:
+            file.write(request["machine_id"] + "\n")
+        for card in request["cards"]:
+            # What is captured here has to be what is on the wire: each segment by itself.
+            turn_off(card["card"], ETHTOOL_SGRO)
+        changes = [
+            (RTM_NEWLINK, 0, card_message(card), f"set {card['card']}") for card in request["cards"]
+        ]
+        self.netlink(None).request(changes)
+        self.reply(number)
+
+    def op_clock(self, number: int, request: Request, blob: bytes) -> None:
+        """Set the clock forward by ``step`` nanoseconds, if any; answer with the time."""
+        if request["step"]:
+            time.clock_settime_ns(time.CLOCK_REALTIME, time.time_ns() + request["step"])
+        self.reply(number, time.time_ns())
 
     def op_spaces(self, number: int, request: Request, blob: bytes) -> None:
         """This process's descriptors of the node's own network namespace and of those in it."""
@@ -1243,7 +1303,7 @@ class Agent:
         """Turn transmit checksumming off: a frame then carries its real checksum on the wire."""
         with self.inside(request.get("netns")):
             for name in request["names"]:
-                no_offload(name)
+                turn_off(name, ETHTOOL_STXCSUM)
         self.reply(number)
 
     # -- frames
@@ -1400,12 +1460,17 @@ class Agent:
     def op_queues(self, number: int, request: Request, blob: bytes) -> None:
         """What waits, unread, in packet sockets that are not the agent's own, the frames that the
         kernel's backlogs had no room for, and in the blob the counters of the interfaces
-        (/proc/net/dev)."""
+        (/proc/net/dev). With ``threads``, a process and the beginning of its threads' names, also
+        what those threads do, and what waits in generic netlink sockets."""
         own = {os.fstat(item.fileno()).st_ino for item in self.ports.values()}
         own |= {os.fstat(item.socket.fileno()).st_ino for item in self.captures.values()}
         sockets = [found for found in packet_sockets() if found[0] not in own]
+        answer: Request = {"sockets": sockets, "backlog": backlog_drops()}
+        if request["threads"] is not None:
+            answer["unread"] = netlink_unread()
+            answer["threads"] = threads_of(*request["threads"])
         with open("/proc/thread-self/net/dev", "rb") as file:
-            self.reply(number, {"sockets": sockets, "backlog": backlog_drops()}, file.read())
+            self.reply(number, answer, file.read())
 
     def op_capture_sync(self, number: int, request: Request, blob: bytes) -> None:
         """Answer when every frame that the kernel counted so far has been handed over."""
@@ -1437,7 +1502,7 @@ class Agent:
 
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCETHTOOL = 0x8913, 0x8914, 0x8946
-ETHTOOL_STXCSUM = 0x17
+ETHTOOL_STXCSUM, ETHTOOL_SGRO = 0x17, 0x2C
 
 
 def quieten() -> None:
@@ -1475,18 +1540,77 @@ def settle(name: str, value: str) -> None:
         pass
 
 
-def no_offload(interface: str) -> None:
-    """ETHTOOL_STXCSUM 0 (linux/ethtool.h)."""
+def turn_off(interface: str, setting: int) -> None:
+    """Turn a setting of ethtool's off (linux/ethtool.h)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        value = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_STXCSUM, 0))
+        value = ctypes.create_string_buffer(struct.pack("II", setting, 0))
         request = struct.pack("16sP", interface.encode(), ctypes.addressof(value))
         fcntl.ioctl(any_socket, SIOCETHTOOL, request)
 
 
+RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207
+"""linux/random.h"""
+
+
+def set_hostname(name: str) -> None:
+    """The node's own name (its UTS namespace), resolvable from its own /etc/hosts."""
+    encoded = name.encode()
+    check(libc.sethostname(encoded, len(encoded)), "sethostname")
+    write_anew("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name}\n", 0o644)
+
+
+def write_anew(path: str, content: str, mode: int) -> None:
+    """Write a file that was not there: what the image has there may be somebody else's, and is not
+    ours to write to, even as root in a user namespace."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(content)
+
+
+def ignore_what_ports_hear() -> None:
+    """Keep the node's kernel from answering what arrives at interfaces that are a switch's ports.
+
+    A user-space datapath reads a copy of each frame, and the kernel hears it as well: without this
+    it answers ARP for any of the node's addresses on any port, past the switch (ip-sysctl,
+    ``arp_ignore`` and ``rp_filter``).
+    """
+    for name in ("arp_ignore", "rp_filter"):
+        with open(f"/proc/sys/net/ipv4/conf/all/{name}", "w") as file:
+            file.write("1")
+
+
+class Device:
+    """A character device as a stream: a port of a virtual machine's serial line."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def setblocking(self, _flag: bool) -> None:
+        """It never blocks."""
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def recv(self, size: int) -> bytes:
+        return os.read(self.fd, size)
+
+    def sendmsg(self, buffers: list[memoryview]) -> int:
+        return os.writev(self.fd, buffers)
+
+
 def main() -> None:
-    """Serve the stream on file descriptor 0."""
-    os.environ["PATH"] = PATH
-    Agent(socket.socket(fileno=os.dup(0))).serve()
+    """Serve the device that is named, or the stream on file descriptor 0."""
+    os.environ.clear()
+    os.environ.update(PATH=PATH, HOME="/root", LC_ALL="C", TERM="dumb")
+    if len(sys.argv) == 1:
+        Agent(socket.socket(fileno=os.dup(0))).serve()
+        return
+    # The first process of a machine that is a node and nothing else.
+    quieten()
+    ignore_what_ports_hear()
+    os.umask(0o022)
+    Agent(Device(sys.argv[1])).serve()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,18 @@ import traceback
 from contextlib import suppress
 from typing import NoReturn
 
-from harness.agent.agent import PATH, Agent, Job, Request, check, libc, quieten
+from harness.agent.agent import (
+    PATH,
+    Agent,
+    Job,
+    Request,
+    check,
+    ignore_what_ports_hear,
+    libc,
+    quieten,
+    set_hostname,
+    write_anew,
+)
 from harness.nodes import machine
 from harness.nodes.mounts import (
     MS_BIND,
@@ -170,25 +181,6 @@ def become_node(request: Request) -> None:
     agent.serve()
 
 
-def ignore_what_ports_hear() -> None:
-    """Keep the node's kernel from answering what arrives at interfaces that are a switch's ports.
-
-    A user-space datapath reads a copy of each frame, and the kernel hears it as well: without this
-    it answers ARP for any of the node's addresses on any port, past the switch (ip-sysctl,
-    ``arp_ignore`` and ``rp_filter``).
-    """
-    for name in ("arp_ignore", "rp_filter"):
-        with open(f"/proc/sys/net/ipv4/conf/all/{name}", "w") as file:
-            file.write("1")
-
-
-def set_hostname(name: str) -> None:
-    """The node's own name (its UTS namespace), resolvable from its own /etc/hosts."""
-    encoded = name.encode()
-    check(libc.sethostname(encoded, len(encoded)), "sethostname")
-    write_anew("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name}\n", 0o644)
-
-
 def enter_root(lower: list[str], size: str, files: dict[str, str]) -> None:
     """Make ``lower`` (top first) with a throw-away layer of at most ``size`` on it our root.
 
@@ -220,15 +212,6 @@ def enter_root(lower: list[str], size: str, files: dict[str, str]) -> None:
     for path, content in files.items():
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_anew(path, content, 0o755)
-
-
-def write_anew(path: str, content: str, mode: int) -> None:
-    """Write a file that was not there: what the image has there may be somebody else's, and is not
-    ours to write to, even as root in a user namespace."""
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        file.write(content)
 
 
 def show_machine(root: str, layers: list[int], files: dict[str, str]) -> None:

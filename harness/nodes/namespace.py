@@ -6,8 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -16,6 +14,7 @@ from pathlib import Path
 from harness.nodes import processes
 from harness.nodes.base import NodeError
 from harness.nodes.channel import Answer, Channel
+from harness.nodes.programs import spawn, started_by_main_thread
 from harness.nodes.remote import RemoteNode
 
 LAYER_SIZE = "1g"
@@ -167,13 +166,5 @@ class Fabric:
 
 def _spawn(channel: int, hand: int) -> subprocess.Popen[bytes]:
     """Start the launcher on its channel and the socket by which it is handed nodes' channels."""
-    command = [sys.executable, "-P", "-m", "harness.nodes.launcher"]
-    by_main_thread = threading.current_thread() is threading.main_thread()
-    return subprocess.Popen(
-        [*command, *map(str, (channel, hand, os.getpid(), int(by_main_thread)))],
-        stdin=subprocess.DEVNULL,
-        pass_fds=(channel, hand),
-        cwd="/",
-        # Ctrl-C is for this process, which still has labs to look at and to end.
-        start_new_session=True,
-    )
+    arguments = [channel, hand, os.getpid(), int(started_by_main_thread())]
+    return spawn("harness.nodes.launcher", arguments, [channel, hand])

@@ -24,6 +24,9 @@ class _Mapped:
 class RemoteNode:
     """A node driven over a :class:`Channel`. Backends add how it starts and what ends it."""
 
+    patience = 1.0
+    """How many times as long as usual what is done in it may take, for its processor is slow."""
+
     def __init__(self, name: str, channel: Channel, pid: int) -> None:
         self.name = name
         self.channel = channel
@@ -170,10 +173,11 @@ class RemoteNode:
         self, path: str, method: str, params: list[Any], timeout: float = 10.0, *, line: int = 0
     ) -> Pending:
         """Like :meth:`json_rpc`, not waiting; ``line`` numbers connections to the same socket."""
-        request = {"path": path, "method": method, "params": params, "timeout": timeout}
+        bound = timeout * self.patience
+        request = {"path": path, "method": method, "params": params, "timeout": bound}
         request["line"] = line
         what = f"ask {path} for {method}"
-        answer = self.channel.ask("jsonrpc", request, what=what, bound=timeout)
+        answer = self.channel.ask("jsonrpc", request, what=what, bound=bound)
         return _Mapped(answer, lambda a: self._rpc_result(a, what))
 
     def _rpc_result(self, answer: Answer, what: str) -> Any:
@@ -259,12 +263,17 @@ class RemoteNode:
         self.channel.events.update(zip(numbers, handlers, strict=True))
         return numbers
 
-    def queues(self) -> Answer:
+    def queues(self, threads: tuple[int, str] | None = None) -> Answer:
         """What waits in the packet sockets of the node's own network namespace, the harness's
         aside. Value: ``sockets`` ([inode, interface index, bytes that wait, frames dropped or None]
         each) and ``backlog``, the frames that the machine's kernel had no room for while they were
-        between two interfaces; blob: the interfaces' counters as in /proc/net/dev."""
-        return self.channel.ask("queues", {}, what="read queues and counters")
+        between two interfaces; blob: the interfaces' counters as in /proc/net/dev.
+
+        With ``threads``, a process id and the beginning of its threads' names, there is also
+        ``threads`` (the state of each as a letter, and how often a processor was taken from it) and
+        ``unread``, the bytes that wait in generic netlink sockets.
+        """
+        return self.channel.ask("queues", {"threads": threads}, what="read queues and counters")
 
     def sync_captures(self, captures: Sequence[int]) -> Answer:
         """Value: frames and drops counted by the kernel, for each capture, once all that were
@@ -277,6 +286,16 @@ class RemoteNode:
         for capture in captures:
             self.channel.events.pop(capture, None)
         return self.channel.ask("capture_close", {"captures": list(captures)}, what="end captures")
+
+    def shell_argv(self, host: str | None = None, terminal: str = "") -> list[str]:
+        """A command for this machine that opens a shell in the node, or in the network namespace
+        of one of its hosts; ``terminal`` is what ``TERM`` is to be, if not what it is here. Raise
+        :class:`NodeError` where that can't be."""
+        del host, terminal
+        raise NodeError(
+            f"{self.name}: a shell can be opened in nodes made of namespaces; in this one "
+            "`ovs-harness exec` runs commands"
+        )
 
     # -- life and death
 

@@ -1,0 +1,222 @@
+"""One QEMU process: its command line, its monitor (QMP), and how it ends.
+
+Everything that goes in and out of it goes over sockets without a name, made before it starts: no
+file is left, and no other process can reach them. QEMU's documentation: "Invocation", "QEMU Machine
+Protocol", "Migration".
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.nodes.base import NodeError
+from harness.nodes.programs import started_by_main_thread
+
+PROGRAM = "qemu-system-x86_64"
+CARD = "card"
+"""What network cards are called in a machine, with a number from 0 on."""
+CARD_OPTIONS = "ctrl_rx=off,ctrl_rx_extra=off,ctrl_vlan=off"
+"""What comes to a card goes in, whomever it is for: a filter in it would be one more place where a
+frame can get lost, and nobody counts there."""
+KERNEL_ARGUMENTS = (
+    "console=ttyS0",
+    "rdinit=/init",
+    "net.ifnames=0",  # eth0, eth1 …: in the order of the cards
+    "panic=-1",  # with -no-reboot: a kernel that panics ends its machine
+    "random.trust_cpu=on",
+    "quiet",
+)
+_BOUND = 30.0
+"""Seconds within which the monitor answers."""
+
+
+class QemuError(NodeError):
+    """QEMU did not do what was asked; the message has what it said."""
+
+
+class Machine(NamedTuple):
+    """What a virtual machine is made of. A clone and its template have the same."""
+
+    kernel: Path
+    initramfs: Path
+    accelerator: str
+    """``kvm`` or ``tcg``."""
+    memory: int
+    """MiB."""
+    cards: int
+    """Network cards."""
+
+
+class Plugs(NamedTuple):
+    """The outer ends of a machine: file descriptors that QEMU inherits."""
+
+    channel: int
+    monitor: int
+    console: int
+    cables: Sequence[int] = ()
+    """Datagram sockets, a frame each, one for every network card that something is plugged into.
+    The other cards have no carrier."""
+
+
+def command_line(
+    machine: Machine, ram: Path, plugs: Plugs, *, private: bool, incoming: bool
+) -> list[str]:
+    """QEMU's command line. ``ram`` is the file that the machine's memory is; with ``private`` what
+    the machine writes stays its own. With ``incoming`` it waits for a state to go on from.
+
+    The kernel ends the process with the one that started it (setpriv(1)); where it would do so
+    too early, the agent ends the machine when its channel closes.
+    """
+    memory = f"{machine.memory}M"
+    share = "off" if private else "on"
+    accelerator = "kvm" if machine.accelerator == "kvm" else "tcg,thread=multi"
+    line = ["setpriv", "--pdeathsig", "KILL"] if started_by_main_thread() else []
+    line.append(PROGRAM)
+    line += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    line += ["-machine", "q35,memory-backend=ram,vmport=off", "-accel", accelerator]
+    line += ["-cpu", "host" if machine.accelerator == "kvm" else "max", "-smp", "1"]
+    line += ["-m", memory]
+    backend = f"memory-backend-file,id=ram,size={memory},mem-path={_escape(ram)},share={share}"
+    line += ["-object", backend]
+    line += ["-kernel", str(machine.kernel), "-initrd", str(machine.initramfs)]
+    line += ["-append", " ".join(KERNEL_ARGUMENTS)]
+    line += ["-chardev", f"socket,id=console,fd={plugs.console}", "-serial", "chardev:console"]
+    line += ["-chardev", f"socket,id=monitor,fd={plugs.monitor}", "-mon", "monitor,mode=control"]
+    line += ["-chardev", f"socket,id=channel,fd={plugs.channel}"]
+    line += ["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=channel,name=agent"]
+    for number in range(machine.cards):
+        card = f"virtio-net-pci,{CARD_OPTIONS},romfile=,mac=52:54:00:00:00:{number:02x}"
+        if number < len(plugs.cables):
+            fd = plugs.cables[number]
+            line += ["-netdev", f"dgram,id=cable{number},local.type=fd,local.str={fd}"]
+            card += f",netdev=cable{number}"
+        line += ["-device", f"{card},id={CARD}{number}"]
+    return line + (["-incoming", "defer"] if incoming else [])
+
+
+def _escape(path: Path) -> str:
+    """A path as the value of an option: commas are doubled."""
+    return str(path).replace(",", ",,")
+
+
+class Qemu:
+    """A running QEMU."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        ram: Path,
+        channel: socket.socket,
+        console: socket.socket,
+        *,
+        cables: Sequence[socket.socket] = (),
+        private: bool,
+        incoming: bool,
+    ) -> None:
+        """Start it. ``channel``, ``console`` and ``cables`` are the ends for the machine; they are
+        still to be closed here. Raise :class:`QemuError` when there is no QEMU."""
+        self._monitor, monitor = socket.socketpair()
+        self._monitor.settimeout(_BOUND)
+        inherited = [channel, monitor, console, *cables]
+        fds = [end.fileno() for end in inherited]
+        plugs = Plugs(fds[0], fds[1], fds[2], fds[3:])
+        with monitor:
+            self.process = subprocess.Popen(
+                command_line(machine, ram, plugs, private=private, incoming=incoming),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=fds,
+                start_new_session=True,
+            )
+        self._lines = self._monitor.makefile("rb")
+        self._events: list[dict[str, Any]] = []
+        try:
+            self._read()  # its greeting
+            self.do("qmp_capabilities")
+        except BaseException:
+            self.close()
+            raise
+
+    def do(self, command: str, **arguments: Any) -> Any:
+        """One command of the monitor, and what it returns. Raise :class:`QemuError`."""
+        request = {"execute": command, "arguments": arguments}
+        try:
+            self._monitor.sendall(json.dumps(request).encode() + b"\n")
+        except OSError as error:
+            raise self._ended(f"at {command} ({error})") from None
+        return self._answer(command)
+
+    def _answer(self, command: str) -> Any:
+        while True:
+            answer = self._read()
+            if "error" in answer:
+                raise QemuError(f"QEMU refused {command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+            self._events.append(answer)
+
+    def hand_over(self, descriptor: int) -> str:
+        """Give QEMU a duplicate of a file descriptor; return the name that it has there."""
+        request = json.dumps({"execute": "getfd", "arguments": {"fdname": "state"}}).encode()
+        socket.send_fds(self._monitor, [request], [descriptor])
+        self._answer("getfd")
+        return "state"
+
+    def migrated(self, bound: float) -> None:
+        """Wait until the state that is being written or read is complete; ``bound`` is in seconds.
+        Raise :class:`QemuError`."""
+        deadline = time.monotonic() + bound
+        while True:
+            while self._events:
+                event = self._events.pop(0)
+                if event.get("event") != "MIGRATION":
+                    continue
+                status = event["data"]["status"]
+                if status == "completed":
+                    return
+                if status == "failed":
+                    said = self.do("query-migrate").get("error-desc", "no reason given")
+                    raise QemuError(f"QEMU could not pass the machine's state on: {said}")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise QemuError(f"QEMU did not pass the machine's state on within {bound:g} s")
+            self._monitor.settimeout(left)
+            try:
+                self._events.append(self._read())
+            except TimeoutError:
+                continue
+            finally:
+                self._monitor.settimeout(_BOUND)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            line = self._lines.readline()
+        except ConnectionError:
+            line = b""
+        if not line:
+            raise self._ended("by itself")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _ended(self, when: str) -> QemuError:
+        self.process.kill()
+        assert self.process.stderr is not None
+        said = self.process.stderr.read().decode(errors="replace").strip()[-2000:]
+        self.process.wait()
+        return QemuError(f"QEMU ended {when}: {said or 'it printed nothing'}")
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+        self._lines.close()
+        self._monitor.close()

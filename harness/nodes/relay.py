@@ -1,0 +1,149 @@
+"""The relay: carries frames between virtual machines. Run as a program, never imported by the
+harness itself.
+
+One relay serves the underlays of one lab. Every end of an underlay is a datagram socket, a frame a
+datagram; what comes in at one end goes out at all others, in order. It keeps what an end has no
+room for yet, so that a slow machine loses nothing, and it counts everything, so that the harness
+can tell when nothing is under way.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections import deque
+
+from harness.agent.agent import Agent, Request, check, libc
+
+FRAME_LIMIT = 1 << 16
+"""Bytes of a frame at most."""
+KEPT_LIMIT = 64 << 20
+"""Bytes that are kept for an end. What comes beyond that is dropped, and counted."""
+AT_ONCE = 64
+"""Frames taken from one end before another end gets its turn."""
+PR_SET_PDEATHSIG = 1
+
+
+class End:
+    """One end of an underlay."""
+
+    def __init__(self, plug: socket.socket, others: list[End]) -> None:
+        self.plug, self.others = plug, others
+        self.up = True
+        """Whether anything comes in and goes out here."""
+        self.came = self.went = self.dropped = 0
+        self.kept: deque[bytes] = deque()
+        self.size = 0
+        plug.setblocking(False)
+
+    def take(self) -> None:
+        """Pass on what has come. Raise ConnectionError when the machine has ended."""
+        for _ in range(AT_ONCE):
+            try:
+                frame = self.plug.recv(FRAME_LIMIT)
+            except BlockingIOError:
+                return
+            self.came += 1
+            for other in self.others if self.up else ():
+                other.give(frame)
+
+    def give(self, frame: bytes) -> None:
+        """Put a frame out here, now or when there is room."""
+        if not self.up:
+            return
+        if self.size > KEPT_LIMIT:
+            self.dropped += 1
+            return
+        self.kept.append(frame)
+        self.size += len(frame)
+
+    def push(self) -> None:
+        """Put out what there is room for."""
+        while self.kept:
+            try:
+                self.plug.send(self.kept[0])
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                # The machine has ended.
+                self.clear()
+                return
+            self.went += 1
+            self.size -= len(self.kept.popleft())
+
+    def clear(self) -> None:
+        """Forget what is kept."""
+        self.kept.clear()
+        self.size = 0
+
+
+class Relay(Agent):
+    """An agent whose node is the underlays of a lab: lists of ends, by underlay."""
+
+    def __init__(self, channel: socket.socket, underlays: list[list[socket.socket]]) -> None:
+        super().__init__(channel)
+        self.underlays: list[list[End]] = []
+        for plugs in underlays:
+            ends: list[End] = []
+            ends += [End(plug, ends) for plug in plugs]
+            for end in ends:
+                end.others = [other for other in ends if other is not end]
+                self.selector.register(end.plug, selectors.EVENT_READ, (self._ready, end))
+            self.underlays.append(ends)
+
+    def op_carried(self, number: int, request: Request, blob: bytes) -> None:
+        """For each end of each underlay: frames that came in, that went out, that were dropped for
+        want of room, and that still wait for some. What has come until now is among them."""
+        for ends in self.underlays:
+            for end in ends:
+                self._ready(end)
+        self.reply(
+            number,
+            [
+                [[end.came, end.went, end.dropped, len(end.kept)] for end in ends]
+                for ends in self.underlays
+            ],
+        )
+
+    def op_plug(self, number: int, request: Request, blob: bytes) -> None:
+        """Connect an end with its underlay, or part it (``up``): nothing goes in or out then."""
+        end = self.underlays[request["underlay"]][request["end"]]
+        end.up = request["up"]
+        if not end.up:
+            end.clear()
+        self.reply(number)
+
+    def _ready(self, end: End) -> None:
+        try:
+            end.take()
+        except ConnectionError:
+            if end.plug in self.selector.get_map():
+                self.selector.unregister(end.plug)
+            end.up = False
+        for one in (end, *end.others):
+            one.push()
+            self._watch(one)
+
+    def _watch(self, end: End) -> None:
+        """Be told when more can be put out here, as long as anything is kept."""
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if end.kept else 0)
+        key = self.selector.get_map().get(end.plug)
+        if key is not None and key.events != wanted:
+            self.selector.modify(end.plug, wanted, (self._ready, end))
+
+
+def main(channel: int, by_main_thread: int, underlays: list[str]) -> None:
+    """Serve ``channel``; each of ``underlays`` is the file descriptors of its ends, with commas."""
+    if by_main_thread:
+        # Otherwise the end of the thread that started us would end us: then the channel tells.
+        check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+    plugs = [[socket.socket(fileno=int(fd)) for fd in ends.split(",")] for ends in underlays]
+    Relay(socket.socket(fileno=channel), plugs).serve()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -1,0 +1,252 @@
+"""The VM backend: nodes with a kernel of their own, cloned from a template that has booted.
+
+A template is a machine that was stopped when its agent was up: its memory is a file, its devices'
+state another one. A clone goes on from there: it maps the memory file copy on write, so that many
+share what none of them has changed. Nothing of it needs any privilege.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.nodes.base import NodeError, NodeLost
+from harness.nodes.channel import Answer, Channel, unwatch, watch
+from harness.nodes.qemu import CARD, Machine, Qemu, QemuError
+from harness.nodes.remote import RemoteNode
+
+RAM, STATE = "ram", "state"
+"""The two files of a template."""
+BOOT_BOUND = {"kvm": 30.0, "tcg": 300.0}
+"""Seconds that a kernel may take to boot, by accelerator. Under KVM one that hangs is as good as
+known: some machines have a /dev/kvm that no stock kernel boots with."""
+PATIENCE = {"kvm": 1.0, "tcg": 6.0}
+"""An emulated processor is 10 times as slow as a real one, but most of the time it waits."""
+STATE_BOUND = 30.0
+AWAKE_BOUND = 60.0
+CLOCK_QUESTIONS = 5
+CONSOLE_KEPT = 1 << 20
+"""Bytes of a console at most that are kept."""
+TROUBLE = re.compile(
+    r"Kernel panic|\bOops\b|\bBUG:|\bKASAN\b|general protection fault|unable to handle kernel"
+)
+"""What a kernel says on its console when it is broken."""
+
+
+class Cable(NamedTuple):
+    """One end of an underlay at a machine: ``end`` is a datagram socket, a frame each."""
+
+    interface: str
+    mtu: int
+    end: socket.socket
+
+
+class Console:
+    """What a machine's kernel says, from the very first line."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._stream = stream
+        self._said = bytearray()
+        stream.setblocking(False)
+        watch(stream, self._take)
+
+    @property
+    def text(self) -> str:
+        """Everything so far, or the end of it."""
+        return self._said.decode(errors="replace").replace("\r\n", "\n")
+
+    @property
+    def trouble(self) -> str:
+        """The first line that says that the kernel is broken, and what follows it; else empty."""
+        found = TROUBLE.search(self.text)
+        if found is None:
+            return ""
+        start = self.text.rfind("\n", 0, found.start()) + 1
+        return self.text[start : start + 4000]
+
+    def tail(self) -> str:
+        """Its last lines, for an error."""
+        lines = self.text.strip().splitlines()[-15:]
+        return "its console ended with:\n  " + "\n  ".join(lines or ["nothing"])
+
+    def _take(self, _events: int) -> None:
+        try:
+            data = self._stream.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+        self._said += data
+        del self._said[:-CONSOLE_KEPT]
+
+    def close(self) -> None:
+        """Listen no longer. Idempotent."""
+        if self._stream.fileno() >= 0:
+            unwatch(self._stream)
+            self._stream.close()
+
+
+class VmNode(RemoteNode):
+    """A node that is a virtual machine."""
+
+    def __init__(
+        self, name: str, channel: Channel, qemu: Qemu, console: Console, patience: float
+    ) -> None:
+        super().__init__(name, channel, pid=1)
+        self.patience = patience
+        self.console = console
+        self._qemu = qemu
+
+    def set_carrier(self, card: int, *, up: bool) -> None:
+        """Let a network card have a carrier, or none. Raise :class:`QemuError`."""
+        self._qemu.do("set_link", name=f"{CARD}{card}", up=up)
+
+    def close(self) -> None:
+        """End the machine. Idempotent."""
+        super().close()
+        self._qemu.close()
+        self.console.close()
+
+
+class StartingVm:
+    """A clone that is waking up."""
+
+    def __init__(self, node: VmNode, awake: Answer) -> None:
+        self._node, self._awake = node, awake
+
+    def result(self) -> VmNode:
+        """The node, once it is itself. To be asked for once; raises :class:`NodeError`."""
+        try:
+            self._awake.result()
+            _set_clock(self._node)
+        except NodeLost as lost:
+            self._node.close()
+            raise NodeLost(f"{lost}; {self._node.console.tail()}") from lost
+        except BaseException:
+            self._node.close()
+            raise
+        return self._node
+
+    def close(self) -> None:
+        """End the machine. Idempotent."""
+        self._node.close()
+
+
+class _Ends:
+    """The two streams between us and a machine. A context: the machine's ends are its own once
+    it has started, and when it does not start, ours are closed too."""
+
+    def __init__(self) -> None:
+        self.ours, self.channel = socket.socketpair()
+        self.said, self.console = socket.socketpair()
+
+    def __enter__(self) -> _Ends:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        theirs = [self.channel, self.console]
+        for end in theirs if kind is None else [*theirs, self.ours, self.said]:
+            end.close()
+
+
+def make_template(
+    machine: Machine, directory: Path, prepare: Callable[[VmNode], None] = lambda _: None
+) -> None:
+    """Boot ``machine``, do in it what ``prepare`` does, and write it to ``directory``, as a
+    template. Raise :class:`NodeError` with the end of its console when it does not boot within its
+    bound, and what ``prepare`` raises."""
+    ram = directory / RAM
+    with _Ends() as ends:
+        qemu = Qemu(machine, ram, ends.channel, ends.console, private=False, incoming=False)
+        node = _node("template", machine, qemu, ends)
+    try:
+        greeting = node.channel.ask("hello", {}, what="boot")
+        greeting.result(BOOT_BOUND[machine.accelerator])
+        prepare(node)
+        qemu.do("stop")
+        _pass_state(qemu, directory / STATE, "migrate", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except NodeError as error:
+        raise NodeError(f"{error}; {node.console.tail()}") from error
+    finally:
+        node.close()
+
+
+def _node(name: str, machine: Machine, qemu: Qemu, ends: _Ends) -> VmNode:
+    channel, console = Channel(name, ends.ours), Console(ends.said)
+    return VmNode(name, channel, qemu, console, PATIENCE[machine.accelerator])
+
+
+def _pass_state(qemu: Qemu, file: Path, command: str, flags: int) -> None:
+    """Write the devices' state, or read it (``migrate-incoming``). The memory stays in its file."""
+    capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
+    qemu.do("migrate-set-capabilities", capabilities=capabilities)
+    descriptor = os.open(file, flags | os.O_CLOEXEC, 0o644)
+    try:
+        name = qemu.hand_over(descriptor)
+    finally:
+        os.close(descriptor)
+    qemu.do(command, uri=f"fd:{name}")
+    qemu.migrated(STATE_BOUND)
+
+
+def clone(name: str, machine: Machine, template: Path, cables: Sequence[Cable] = ()) -> StartingVm:
+    """Start a clone of the template in a directory. Raise :class:`NodeError`."""
+    if len(cables) > machine.cards:
+        raise NodeError(f"{name}: the machine has {machine.cards} network cards, not {len(cables)}")
+    plugs = [cable.end for cable in cables]
+    ram = template / RAM
+    with _Ends() as ends:
+        qemu = Qemu(
+            machine, ram, ends.channel, ends.console, cables=plugs, private=True, incoming=True
+        )
+        node = _node(name, machine, qemu, ends)
+    try:
+        _pass_state(qemu, template / STATE, "migrate-incoming", os.O_RDONLY)
+        qemu.do("cont")
+    except QemuError as error:
+        node.close()
+        raise NodeError(f"{name}: {error}") from error
+    return StartingVm(node, _wake(node, cables))
+
+
+def _wake(node: VmNode, cables: Sequence[Cable]) -> Answer:
+    """A clone is a twin of its template: give it a name, a time, network cards and random numbers
+    of its own."""
+    request: dict[str, Any] = {
+        "name": node.name,
+        "machine_id": secrets.token_hex(16),
+        "cards": [
+            {
+                "card": f"{CARD}{number}",
+                "name": cable.interface,
+                "mac": ":".join(f"{byte:02x}" for byte in (0x02, *secrets.token_bytes(5))),
+                "mtu": cable.mtu,
+            }
+            for number, cable in enumerate(cables)
+        ],
+        "time_ns": time.time_ns(),
+    }
+    return node.channel.ask(
+        "awake", request, secrets.token_bytes(64), what="wake up as itself", bound=AWAKE_BOUND
+    )
+
+
+def _set_clock(node: VmNode) -> None:
+    """Set a machine's clock to ours, as exactly as the fastest of a few questions for it tells:
+    time stamps of frames are compared between machines."""
+    best, step = float("inf"), 0
+    for _ in range(CLOCK_QUESTIONS):
+        asked = time.time_ns()
+        there = node.channel.ask("clock", {"step": 0}, what="tell the time").result()
+        took = time.time_ns() - asked
+        if took < best:
+            best, step = took, asked + took // 2 - there
+    node.channel.ask("clock", {"step": step}, what="set its clock").result()
