@@ -207,7 +207,7 @@ def module_lab(request: pytest.FixtureRequest, target: Target, topology: Topolog
 
 def _live(request: pytest.FixtureRequest, target: Target, topology: Topology) -> Iterator[Lab]:
     from harness.lab import Lab
-    from harness.lab.environment import TargetUnavailable, environment, fabric
+    from harness.lab.environment import TargetUnavailable, environment
 
     config = request.config
     try:
@@ -218,7 +218,7 @@ def _live(request: pytest.FixtureRequest, target: Target, topology: Topology) ->
     _check_requirements(request, target)
     seed = zlib.crc32(request.node.nodeid.encode(), config.stash[_SEED])
     labs = request.node.stash.setdefault(_LABS, [])
-    with Lab(topology, fabric(), found.lower, target=target, seed=seed) as live:
+    with Lab(topology, found, seed=seed) as live:
         labs.append(live)
         try:
             yield live

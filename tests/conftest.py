@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.lab import Lab, Target
-from harness.lab.environment import Environment, TargetUnavailable, environment
+from harness.lab.environment import Environment, TargetUnavailable, environment, namespaces
 from harness.lab.environment import fabric as shared_fabric
 from harness.nodes.namespace import Fabric, NamespaceNode
 from harness.nodes.processes import Process, look
@@ -63,7 +63,7 @@ def own_fabric(ready: Environment) -> Iterator[Fabric]:
 @pytest.fixture
 def node(fabric: Fabric, ready: Environment) -> Iterator[NamespaceNode]:
     """A fresh node without Open vSwitch running in it."""
-    made = fabric.start_node("n1", ready.lower)
+    made = fabric.start_node("n1", ready.image.lower)
     yield made
     made.close()
 
@@ -74,10 +74,8 @@ def make_lab(ready: Environment) -> Iterator[MakeLab]:
     with ExitStack() as labs:
 
         def make(topology: Topology | TopologySpec, *, fabric: Fabric | None = None) -> Lab:
-            made = Lab(
-                topology, fabric or shared_fabric(), ready.lower, target=ready.target, seed=7
-            )
-            return labs.enter_context(made)
+            site = namespaces(ready.target, fabric or shared_fabric(), ready.image.lower)
+            return labs.enter_context(Lab(topology, ready._replace(site=site), seed=7))
 
         yield make
 

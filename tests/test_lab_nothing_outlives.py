@@ -29,7 +29,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from harness.lab import Lab, Target
-from harness.lab.environment import fabric
+from harness.lab.environment import Environment, fabric, namespaces
 from harness.topology import Topology
 
 how, target, *lower = sys.argv[1:]
@@ -42,7 +42,9 @@ for n in (1, 2, 3):
         bridge.host(f"h{n}", addresses=[f"10.0.0.{n}/24"])
     topo._switches[-1].bridge("br1").uplink(hub)
 print("begins", flush=True)
-with Lab(topo, fabric(), [Path(path) for path in lower], target=Target.parse(target)) as lab:
+target = Target.parse(target)
+site = namespaces(target, fabric(), [Path(path) for path in lower])
+with Lab(topo, Environment(target, None, site, None)) as lab:
     print("is up", flush=True)
     with lab.traffic(rate=3000, pairs=[("h1", "h2"), ("h2", "h1")]):
         ping = lab.host("h1").start("ping -i 0.01 10.0.0.2", timeout=60)
@@ -227,7 +229,7 @@ def doom(scratch: Path, ready: Environment) -> Iterator[Callable[..., Doomed]]:
         argv: Sequence[str] = (),
     ) -> Doomed:
         if not argv:
-            paths = [str(path) for path in ready.lower] if user is None else [str(user.image)]
+            paths = [str(path) for path in ready.image.lower] if user is None else [str(user.image)]
             argv = [sys.executable if user is None else user.interpreter, "-c", SCRIPT]
             argv = [*argv, how, str(ready.target), *paths]
         before, mounted, linked = descendants(os.getpid()), mounts(), links()
@@ -415,7 +417,7 @@ def user(ready: Environment) -> Iterator[User]:
     interpreter = readable_interpreter()
     with tempfile.TemporaryDirectory(prefix="doomed-image-") as name:
         Path(name).chmod(0o755)
-        subprocess.run(["cp", "-a", str(ready.lower[0]), f"{name}/rootfs"], check=True)
+        subprocess.run(["cp", "-a", str(ready.image.lower[0]), f"{name}/rootfs"], check=True)
         subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", f"{name}/rootfs"], check=True)
         yield User(interpreter, Path(name, "rootfs"))
 

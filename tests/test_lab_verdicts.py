@@ -15,8 +15,8 @@ from contextlib import ExitStack
 import msgspec
 import pytest
 
-from harness.lab import Lab, Traffic, engine
-from harness.lab.drain import Look
+from harness.lab import Lab, Traffic
+from harness.lab.look import Look
 from harness.nodes.namespace import Fabric
 from harness.polling import eventually
 from harness.topology import Topology
@@ -112,7 +112,9 @@ def test_frames_that_the_kernel_lost_on_their_way_make_it_unknown(
     counts = itertools.count(5)
 
     def look_at_a_busy_machine() -> Look:
-        return msgspec.structs.replace(look(), backlogs=(next(counts) if backlog_dropped else 5,))
+        return msgspec.structs.replace(
+            look(), backlogs={"s1": next(counts) if backlog_dropped else 5}
+        )
 
     monkeypatch.setattr(lab.engine.drain, "look", look_at_a_busy_machine)
     sent = lab.probe("a", size=1200)
@@ -152,10 +154,8 @@ def test_a_capture_that_dropped_a_frame_makes_it_unknown(
     assert lab.probe("h1", to="h2").heard_at == {"h2"}
 
 
-def test_a_drain_that_never_ends_is_given_up_with_words(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "BOUND", 1.0)
+def test_a_drain_that_never_ends_is_given_up_with_words(lab: Lab) -> None:
+    lab.engine.drain.bound = 1.0
     # To the lab nobody has sent them.
     lab.expect("strays")
     node = lab.node("s1")

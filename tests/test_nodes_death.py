@@ -28,7 +28,7 @@ Stop = Callable[[int], None]
 
 @pytest.fixture
 def pair(own_fabric: Fabric, ready: Environment) -> Iterator[tuple[NamespaceNode, NamespaceNode]]:
-    made = [own_fabric.start_node(name, ready.lower) for name in ("n1", "n2")]
+    made = [own_fabric.start_node(name, ready.image.lower) for name in ("n1", "n2")]
     yield made[0], made[1]
     for node in made:
         node.close()
@@ -176,7 +176,7 @@ def test_the_launcher_outlives_the_thread_that_started_it(ready: Environment) ->
     thread = threading.Thread(target=lambda: made.append(Fabric()))
     thread.start()
     thread.join()
-    with closing(made[0]) as fabric, closing(fabric.start_node("n1", ready.lower)) as node:
+    with closing(made[0]) as fabric, closing(fabric.start_node("n1", ready.image.lower)) as node:
         assert node.run(["echo", "alive"]).stdout == "alive\n"
 
 
@@ -234,7 +234,7 @@ def test_a_launcher_that_stops_answering(
     monkeypatch.setattr(channel, "GRACE", 0.3)
     stopped(below(own_fabric.process.pid)[1])
     with pytest.raises(NodeLost, match=r"launcher: no answer after 0.3 s; .* start node n9"):
-        own_fabric.start_node("n9", ready.lower)
+        own_fabric.start_node("n9", ready.image.lower)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_100_nodes_come_and_go_and_leave_nothing_in_the_launcher(
 
     before = descriptors()
     for _ in range(10):
-        nodes = [own_fabric.start_node(f"n{number}", ready.lower) for number in range(10)]
+        nodes = [own_fabric.start_node(f"n{number}", ready.image.lower) for number in range(10)]
         for node in nodes:
             node.close()
     eventually(descriptors, lambda now: now == before, within=10, what="descriptors let go of")

@@ -80,7 +80,7 @@ def test_a_full_node_says_so_and_lives_on(
     fabric: Fabric, ready: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(namespace, "LAYER_SIZE", "8m")
-    with closing(fabric.start_node("small", ready.lower)) as node:
+    with closing(fabric.start_node("small", ready.image.lower)) as node:
         done = node.run(["dd", "if=/dev/zero", "of=/big", "bs=1M", "count=9"], check=False)
         assert "No space left" in done.stderr
         with pytest.raises(NodeError, match="cannot write /more: No space left on device"):

@@ -158,7 +158,7 @@ def test_a_removed_host_takes_its_links_along(pair: NamespaceNode) -> None:
 
 
 def test_nodes_do_not_see_each_other(fabric: Fabric, ready: Environment) -> None:
-    one, other = (fabric.start_node(name, ready.lower) for name in ("one", "other"))
+    one, other = (fabric.start_node(name, ready.image.lower) for name in ("one", "other"))
     try:
         one.change_links([{"do": "bridge", "name": "br"}]).result()
         assert set(links(one)) == {"lo", "br"}
@@ -170,7 +170,7 @@ def test_nodes_do_not_see_each_other(fabric: Fabric, ready: Environment) -> None
 
 
 def test_a_cable_between_two_nodes(fabric: Fabric, ready: Environment) -> None:
-    one, other = (fabric.start_node(name, ready.lower) for name in ("one", "other"))
+    one, other = (fabric.start_node(name, ready.image.lower) for name in ("one", "other"))
     try:
         cable = veth("wire", other.space, peer="wire", space=one.space)
         fabric.node.change_links([cable]).result()

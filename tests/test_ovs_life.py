@@ -18,7 +18,7 @@ from harness.topology import model
 @pytest.fixture
 def switch(fabric: Fabric, ready: Environment) -> Iterator[Switch]:
     """A switch that was not started yet."""
-    node = fabric.start_node("hv1", ready.lower)
+    node = fabric.start_node("hv1", ready.image.lower)
     yield Switch(node, model.Switch(name="hv1"), "netdev")
     node.close()
 

@@ -508,15 +508,16 @@ def test_the_counters_of_all_datapaths() -> None:
         "  lookups: hit:10 missed:2 lost:1\n"
         "  flows: 0\n"
         "  port 0: ovs-netdev (tap)\n"
+        "  port 1: br0 (tap)\n"
         "system@ovs-system:\n"
         "  lookups: hit:5 missed:1 lost:0\n"
         "  masks: hit:1 total:0 hit/pkt:0.20\n"
     )
     assert parse_datapaths(text) == {
-        "netdev@ovs-netdev": Counters(10, 2, 1),
-        "system@ovs-system": Counters(5, 1, 0),
+        "netdev@ovs-netdev": (Counters(10, 2, 1), {"ovs-netdev", "br0"}),
+        "system@ovs-system": (Counters(5, 1, 0), frozenset()),
     }
-    assert sum(parse_datapaths(text).values(), Counters(0, 0, 0)) == Counters(15, 3, 1)
+    assert Counters(10, 2, 1) + Counters(5, 1, 0) == Counters(15, 3, 1)
 
 
 def test_the_mac_table() -> None:

@@ -32,8 +32,8 @@ def topology(switches: int, hosts: int) -> Topology:
 def main(target: Target, switches: int, hosts: int, pairs: bool) -> None:
     """Build a lab, verify one frame and, with ``pairs``, every ordered pair of hosts."""
     found = environment(target)
-    marks: dict[str, object] = {"version": found.version}
-    with Lab(topology(switches, hosts), fabric(), found.lower, target=target) as lab:
+    marks: dict[str, object] = {"version": found.image.version}
+    with Lab(topology(switches, hosts), found) as lab:
         names = list(lab.hosts)
         # The switches have learned nothing yet, so a unicast is heard by everybody.
         others = frozenset(names[1:])

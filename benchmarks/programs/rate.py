@@ -50,7 +50,7 @@ def plan(ends: tuple[Endpoint, ...]) -> Plan:
 def main(target: Target, frames: int) -> None:
     """Send, capture and match so many tagged frames."""
     one, other = ends = endpoint("one", 1), endpoint("other", 2)
-    node = fabric().start_node(NODE, environment(target).lower)
+    node = fabric().start_node(NODE, environment(target).image.lower)
     node.add_spaces([end.name for end in ends]).result()
     pair = {"do": "veth", "name": HOST_INTERFACE, "space": "one"}
     node.change_links([{**pair, "peer": HOST_INTERFACE, "peer_space": "other"}]).result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from harness.lab.environment import environment, fabric
+from harness.lab.environment import environment
 from harness.lab.lab import Lab
 from harness.lab.target import Target
 from harness.nodes.base import CommandFailed
@@ -48,8 +48,7 @@ def _trial(target: Target) -> Switch:
         addresses=["192.0.2.2/24", "2001:db8::2/64"],
         protocols=["OpenFlow10", "OpenFlow13", "OpenFlow15"],
     )
-    found = environment(target)
-    lab = Lab(topology, fabric(), found.lower, target=target).start()
+    lab = Lab(topology, environment(target)).start()
     return lab.switch("trial")
 
 

@@ -1,56 +1,58 @@
 """The drain: proof that of everything that was sent nothing is under way any more.
 
 A round looks at every switch: nothing waits unread in its receive queues; it has answered a
-question, and a single thread of it both answers questions and forwards frames, so whatever it had
-in hand has left; and no interface counted anything meanwhile. When a whole round finds that in
-all switches at once, nothing can be on its way between them either. A quiet spell, derived from
-the latencies seen in this lab, covers what the kernel itself may hold (softirq backlogs). At last
-the counters have to account for every frame: the switch's receive queues and the kernel's backlogs
-dropped none, and its datapath has looked up at least as many as its hosts sent.
+question, and where the datapath is in user space the thread that answers also forwards frames, so
+whatever it had in hand has left; where the datapath is in the kernel, the threads that handle what
+it sends up sleep, and have not run since the last round; and no interface counted anything
+meanwhile. Where underlays are carried by us, each switch has got as many frames as were carried to
+it. When a whole round finds that in all switches at once, nothing can be on its way between them
+either. A
+quiet spell, derived from the latencies seen in this lab, covers what the kernel itself may hold
+(softirq backlogs). At last the counters have to account for every frame: the switch's receive
+queues and the kernel's backlogs dropped none, and its datapath has looked up at least as many as
+its hosts sent.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
 
-from harness.lab.losses import Socket, SocketDrops, interface_drops, interface_lines
-from harness.nodes.base import NodeError
+from harness.lab import look
+from harness.lab.look import Look
+from harness.lab.losses import SocketDrops, interface_drops, interface_lines
+from harness.nodes.base import NodeError, Pending
 from harness.nodes.channel import pump
 from harness.nodes.remote import RemoteNode
 from harness.ovs.switch import Switch, parse_datapaths
 from harness.ovs.tasks import gather
 
 BOUND = 10.0
-"""Seconds after which a drain gives up: the verdict is then unknown."""
+"""Seconds after which a drain gives up, for a node with the usual patience: the verdict is then
+unknown."""
 SHORTEST_SPELL = 0.001
 SPELL_PER_LATENCY = 3
 LONGEST_SPELL = 1.0
 
 
-class Look(msgspec.Struct, frozen=True):
-    """What one look at all switches found."""
+class Datapaths(msgspec.Struct, frozen=True):
+    """What all datapaths of a switch say of themselves."""
 
-    waiting: int
-    """Bytes in receive queues."""
-    counters: tuple[bytes, ...]
-    drops: dict[str, int]
-    """Frames that each switch's receive queues had no room for, so far."""
-    backlogs: tuple[int, ...]
-    """Frames that the backlogs of the kernel had no room for, so far, as each node tells."""
-    listened: dict[str, set[int]]
-    """The interfaces, by index, that each switch reads frames from."""
+    lookups: int
+    lost: int
+    """Frames that found no room on their way up to ovs-vswitchd."""
+    ports: frozenset[str]
 
 
 class Baseline(msgspec.Struct, frozen=True):
     """Where a switch stood before anything was sent."""
 
     pid: int
-    lookups: int
+    datapaths: Datapaths
 
 
 @contextmanager
@@ -67,9 +69,18 @@ def death_first(switches: Iterable[Switch]) -> Iterator[None]:
 class Drain:
     """Watches the switches of one lab."""
 
-    def __init__(self, nodes: Mapping[str, RemoteNode], switches: Mapping[str, Switch]) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, RemoteNode],
+        switches: Mapping[str, Switch],
+        carried: Callable[[], Pending | None] = lambda: None,
+    ) -> None:
+        """``carried`` asks what went over underlays (:meth:`harness.lab.sites.Site.carried`)."""
         self._nodes = nodes
         self._switches = switches
+        self._carried = carried
+        self.bound = BOUND * max((node.patience for node in nodes.values()), default=1.0)
+        """Seconds after which a drain gives up, where nothing else is said."""
         self._latency = 0.0
         self._ports: dict[str, dict[str, int]] = {}
         self._baselines: dict[str, Baseline] = {}
@@ -107,20 +118,14 @@ class Drain:
 
     def look(self) -> Look:
         """Read every switch's queues and counters, all at once."""
-        answers = [(name, node.queues()) for name, node in self._nodes.items()]
-        waiting = 0
-        drops: dict[str, int] = {}
-        backlogs = []
-        listened: dict[str, set[int]] = {}
-        for name, answer in answers:
-            found = answer.result()
-            sockets: list[Socket] = found["sockets"]
-            waiting += sum(unread for _inode, _index, unread, _drops in sockets)
-            drops[name] = self._drops[name].see(sockets)
-            backlogs.append(found["backlog"])
-            listened[name] = {index for _inode, index, _unread, _drops in sockets}
-        counters = tuple(answer.blob() for _name, answer in answers)
-        return Look(waiting, counters, drops, tuple(backlogs), listened)
+        asked = {name: node.queues(self._handlers_of(name)) for name, node in self._nodes.items()}
+        return look.take(asked, self._carried, self._drops)
+
+    def _handlers_of(self, name: str) -> tuple[int, str] | None:
+        switch = self._switches.get(name)
+        if switch is None or not switch.is_up or switch.datapath != "system":
+            return None
+        return switch.pid(), "handler"
 
     def begin(self) -> None:
         """Note where the counters stand before anything is sent."""
@@ -128,8 +133,8 @@ class Drain:
         self._sent.clear()
         self.overflows.clear()
         self._baselines = {
-            name: Baseline(self._switches[name].pid(), lookups)
-            for name, lookups in self._lookups().items()
+            name: Baseline(self._switches[name].pid(), datapaths)
+            for name, datapaths in self._datapaths().items()
         }
 
     def settle(self) -> None:
@@ -146,30 +151,30 @@ class Drain:
             pump(pause)
             pause = min(2 * pause, 0.02)
 
-    def finish(self, bound: float = BOUND) -> str:
+    def finish(self, bound: float | None = None) -> str:
         """Wait until nothing is under way, at most ``bound`` seconds. Returns why not everything
         is accounted for; empty when it is."""
-        deadline = time.monotonic() + bound
+        deadline = time.monotonic() + (self.bound if bound is None else bound)
         quiet_since: float | None = None
         before = self.look()
         while True:
-            lookups = self._lookups()
+            datapaths = self._datapaths()
             after = self.look()
             now = time.monotonic()
-            if after.waiting or after.counters != before.counters:
+            if after.under_way() or not after.still(before):
                 quiet_since = None
             elif quiet_since is None:
                 quiet_since = now
             elif now - quiet_since >= self.spell:
-                return self._unaccounted(after, lookups)
+                return self._unaccounted(after, datapaths)
             if now > deadline:
                 return self._unfinished(before, after)
             if quiet_since is not None:
                 pump(max(0.0, quiet_since + self.spell - now))
             before = after
 
-    def _lookups(self) -> dict[str, int]:
-        """Have every switch's forwarding thread answer, and say how many frames it looked up."""
+    def _datapaths(self) -> dict[str, Datapaths]:
+        """Have every switch's main thread answer, and say what its datapaths looked up."""
         asked = [
             (name, switch, switch.datapaths_soon())
             for name, switch in self._switches.items()
@@ -178,11 +183,15 @@ class Drain:
         found = {}
         for name, switch, answer in asked:
             with death_first([switch]):
-                counters = parse_datapaths(answer.result()).values()
-            found[name] = sum(one.hit + one.missed + one.lost for one in counters)
+                described = parse_datapaths(answer.result()).values()
+            found[name] = Datapaths(
+                lookups=sum(one.hit + one.missed + one.lost for one, _ports in described),
+                lost=sum(one.lost for one, _ports in described),
+                ports=frozenset().union(*(ports for _one, ports in described)),
+            )
         return found
 
-    def _unaccounted(self, last: Look, lookups: Mapping[str, int]) -> str:
+    def _unaccounted(self, last: Look, datapaths: Mapping[str, Datapaths]) -> str:
         if self._before is None:
             return ""
         reasons = list(_lost_between(self._nodes, self._before, last))
@@ -198,23 +207,33 @@ class Drain:
                     f"{dropped} frames found no room in the receive queues of {name}, so it never "
                     "saw them"
                 )
+            lost = datapaths[name].lost - before.datapaths.lost
+            if lost > 0:
+                reasons.append(f"{lost} frames found no room on their way up to {name}'s tables")
             sent = sum(
                 frames
                 for (switch, port), frames in self._sent.items()
-                if switch == name and self._ports[name].get(port) in last.listened[name]
+                if switch == name and self._is_read(name, port, last, datapaths[name])
             )
-            seen = lookups[name] - before.lookups
+            seen = datapaths[name].lookups - before.datapaths.lookups
             if seen < sent:
                 reasons.append(f"{name} looked up only {seen} of the {sent} frames of its hosts")
         return "; ".join(reasons)
 
+    def _is_read(self, name: str, port: str, last: Look, datapaths: Datapaths) -> bool:
+        """Whether a switch's datapath takes what comes in at a port."""
+        if self._switches[name].datapath == "system":
+            return port in datapaths.ports
+        return self._ports[name].get(port) in last.listened[name]
+
     def _unfinished(self, before: Look, after: Look) -> str:
-        if after.waiting:
-            return f"{after.waiting} bytes still wait in receive queues"
+        under_way = after.under_way()
+        if under_way:
+            return under_way
         changed = [
-            f"{name} ({'; '.join(_changes(one, other))})"
-            for name, one, other in zip(self._nodes, before.counters, after.counters, strict=True)
-            if one != other
+            f"{name} ({'; '.join(_changes(before.counters[name], after.counters[name]))})"
+            for name in self._nodes
+            if before.counters[name] != after.counters[name]
         ]
         if not changed:
             return f"it was never quiet for {1000 * self.spell:.0f} ms"
@@ -234,10 +253,8 @@ def _lost_between(nodes: Iterable[str], before: Look, last: Look) -> Iterator[st
     it was down; only the machine's own counter, in which others have a share, says that it was a
     backlog. So both have to have grown.
     """
-    for name, was, now, old, new in zip(
-        nodes, before.backlogs, last.backlogs, before.counters, last.counters, strict=True
-    ):
-        dropped = interface_drops(old, new)
-        if now > was and dropped:
+    for name in nodes:
+        dropped = interface_drops(before.counters[name], last.counters[name])
+        if last.backlogs[name] > before.backlogs[name] and dropped:
             where = f"{name} ({', '.join(dropped)})"
             yield f"the kernel's backlog had no room for {sum(dropped.values())} frames at {where}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from harness.lab.drain import BOUND, Drain
+from harness.lab.drain import Drain
 from harness.lab.errors import LabError
 from harness.lab.plan import Endpoint, Plan
 from harness.lab.window import RECEIVE_ROOM, Window
@@ -174,7 +174,7 @@ class Engine:
         A phase begins when everything of the phase before it has arrived.
         """
         frames = sum(count for phase in phases for _flow, count in phase)
-        bound = BOUND + frames * len(self.plan.endpoints) / SLOWEST_PACE
+        bound = self.drain.bound + frames * len(self.plan.endpoints) / SLOWEST_PACE
         with self.listening(ledger):
             for number, phase in enumerate(phases):
                 if number:

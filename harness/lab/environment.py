@@ -1,10 +1,13 @@
-"""What labs of one process share: the launcher, images, what a target was found to lack."""
+"""What labs of one process share: the launcher, images, templates, what targets were found to lack.
+
+What a backend needs is loaded when it is first asked for.
+"""
 
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,9 +16,21 @@ from harness.nodes.base import NodeError
 from harness.nodes.namespace import Fabric
 
 if TYPE_CHECKING:
-    from harness.images import Hold
+    from harness.images import Hold, Image
+    from harness.images.templates import Template
+    from harness.lab.plan import Plan
+    from harness.lab.sites import Site
 
 Progress = Callable[[str], None]
+
+NO_MODULES = """\
+#!/bin/sh
+# In place of modprobe(8): no kernel module can be loaded from inside a sandbox, and the user-space
+# datapath needs none. ovs-ctl, which asks for it on any datapath, is told that it is there.
+test "$*" = openvswitch && exit 0
+echo "modprobe: no kernel module can be loaded from inside this sandbox: $*" >&2
+exit 1
+"""
 
 
 class TargetUnavailable(RuntimeError):
@@ -31,12 +46,12 @@ def fabric() -> Fabric:
 
 
 class Environment(NamedTuple):
-    """A target that can run here: where its nodes' files come from."""
+    """A target that can run here."""
 
     target: Target
-    version: str
-    """Open vSwitch's."""
-    lower: tuple[Path, ...]
+    image: Image
+    site: Callable[[Plan], Site]
+    """Makes the place of one lab."""
     hold: Hold
     """Keeps the image from being removed."""
 
@@ -47,12 +62,13 @@ _found: dict[Target, Environment | TargetUnavailable] = {}
 def environment(target: Target, progress: Progress = lambda _line: None) -> Environment:
     """Make a target ready, its image built if need be. Raise :class:`TargetUnavailable`."""
     if target not in _found:
-        # The launcher takes as long to come up as all that a lab needs takes to load: side by side.
-        fabric()
+        if target.backend == "namespace":
+            # The launcher takes as long to come up as all that a lab needs takes to load.
+            fabric()
         from harness.images import ImageError
 
         try:
-            _found[target] = _prepare(target, progress)
+            _found[target] = _PREPARE[target.backend](target, progress)
         except (ImageError, NodeError, TargetUnavailable) as error:
             _found[target] = TargetUnavailable(f"{target}: {error}")
     found = _found[target]
@@ -61,7 +77,7 @@ def environment(target: Target, progress: Progress = lambda _line: None) -> Envi
     return found
 
 
-def _prepare(target: Target, progress: Progress) -> Environment:
+def _prepare_namespaces(target: Target, progress: Progress) -> Environment:
     from harness.images import resolve
 
     image = resolve(target.image, progress=progress)
@@ -87,4 +103,35 @@ def _prepare(target: Target, progress: Progress) -> Environment:
             )
     finally:
         node.close()
-    return Environment(target, image.version, image.lower, hold)
+    return Environment(target, image, namespaces(target, fabric(), image.lower), hold)
+
+
+def namespaces(target: Target, fabric: Fabric, lower: Sequence[Path]) -> Callable[[Plan], Site]:
+    """Makes places for labs whose nodes are namespaces that ``fabric`` starts, with ``lower`` as
+    their root."""
+    from harness.lab.sites import NamespaceSite
+
+    files = {} if target.datapath == "kernel" else {"/usr/local/sbin/modprobe": NO_MODULES}
+    return partial(NamespaceSite, fabric=fabric, lower=lower, files=files)
+
+
+def _prepare_machines(target: Target, progress: Progress) -> Environment:
+    from harness.images import resolve
+    from harness.images.templates import BOOTED, template
+    from harness.lab.machines import SWITCH, MachineSite
+
+    image = resolve(target.image, progress=progress)
+    hold = image.hold()
+    # Daemons of the dummy datapath are started with an option of their own.
+    stage = BOOTED if target.datapath == "dummy" else SWITCH
+
+    @cache
+    def find(cards: int) -> Template:
+        return template(image, stage, cards=cards, progress=progress)
+
+    find(0)
+    site = partial(MachineSite, template=find, daemons_run=stage is SWITCH)
+    return Environment(target, image, site, hold)
+
+
+_PREPARE = {"namespace": _prepare_namespaces, "vm": _prepare_machines}

@@ -7,7 +7,6 @@ import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.lab import plan as plans
@@ -18,10 +17,9 @@ from harness.lab.errors import LabError
 from harness.lab.host import Host
 from harness.lab.recording import Recorder, history_of
 from harness.lab.surprises import Surprise
-from harness.lab.target import Target
 from harness.lab.traffic import Traffic
-from harness.nodes.base import Completed, NodeError
-from harness.nodes.namespace import Fabric, NamespaceNode
+from harness.nodes.base import Completed
+from harness.nodes.remote import RemoteNode
 from harness.ovs.switch import Switch
 from harness.ovs.tasks import gather
 from harness.topology import Topology, TopologySpec
@@ -33,17 +31,11 @@ from harness.traffic.matrix import MatrixPlan, ProbeMatrix
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
+    from harness.lab.environment import Environment
+
 NEIGHBOUR_BOUND = 3.0
 """Seconds for tunnel ends to find each other; what has not by then is left to the scenario."""
 BROADCAST = "ff:ff:ff:ff:ff:ff"
-NO_MODULES = """\
-#!/bin/sh
-# In place of modprobe(8): no kernel module can be loaded from inside a sandbox, and the user-space
-# datapath needs none. ovs-ctl, which asks for it on any datapath, is told that it is there.
-test "$*" = openvswitch && exit 0
-echo "modprobe: no kernel module can be loaded from inside this sandbox: $*" >&2
-exit 1
-"""
 
 
 class Lab:
@@ -52,14 +44,12 @@ class Lab:
     def __init__(
         self,
         topology: Topology | TopologySpec,
-        fabric: Fabric,
-        lower: Sequence[Path],
+        environment: Environment,
         *,
-        target: Target,
         seed: int = 0,
     ) -> None:
         self.spec = topology.freeze() if isinstance(topology, Topology) else topology
-        self.target = target
+        self.target = environment.target
         self.seed = seed
         self.random = random.Random(seed)
         """For everything that a scenario draws: it repeats with the seed of the run."""
@@ -73,11 +63,9 @@ class Lab:
         """What :meth:`expect` was told."""
         self.expected_logs: set[str] = set()
         self._plan = plans.make(self.spec)
-        self._fabric = fabric
-        self._lower = lower
-        self._nodes: dict[str, NamespaceNode] = {}
+        self._site = environment.site(self._plan)
+        self._nodes: dict[str, RemoteNode] = {}
         self._switches: dict[str, Switch] = {}
-        self._bridges: list[str] = []
         self._verified = 0
         self._verified_gaps = 0
         self._closed = False
@@ -96,17 +84,19 @@ class Lab:
     def _start(self) -> None:
         starting = []
         waiting = []
-        files = {} if self.target.datapath == "kernel" else {"/usr/local/sbin/modprobe": NO_MODULES}
-        for name, planned in self._plan.switches.items():
-            node = self._fabric.start_node(name, self._lower, files)
+        for number, (name, node) in enumerate(self._site.start_nodes()):
             self._nodes[name] = node
+            planned = self._plan.switches[name]
             mark = partial(self.recorder.operation, switch=name)
             switch = Switch(node, planned.spec, self.target.ovs_datapath, mark)
             self._switches[name] = switch
-            starting.append(switch.start_soon())
+            if self._site.daemons_run:
+                starting.append(switch.take_over_soon(number * self._plan.most_rows))
+            else:
+                starting.append(switch.start_soon())
             waiting += wiring.add_hosts(planned, node)
-        self._bridges = wiring.lay_underlays(self._plan, self._fabric, self._nodes)
-        drain = Drain(self._nodes, self._switches)
+        self._site.join()
+        drain = Drain(self._nodes, self._switches, self._site.carried)
         run = self.random.getrandbits(32)
         self.engine = Engine(self._plan, self._nodes, drain, run=run)
         opening = self.engine.open_soon(inside=False)
@@ -140,17 +130,23 @@ class Lab:
             for name, planned in self._plan.switches.items()
             if planned.neighbours and self._switches[name].is_up
         }
-        deadline = time.monotonic() + NEIGHBOUR_BOUND
+        patience = max(node.patience for node in self._nodes.values())
+        deadline = time.monotonic() + patience * NEIGHBOUR_BOUND
         while missing and time.monotonic() < deadline:
             self._ping(missing)
-            if self.target.datapath == "kernel":
-                # The kernel's own neighbour table serves its tunnels.
-                return
             for name in list(missing):
-                known = self._switches[name].tunnel_neighbours()
+                known = self._neighbours(name)
                 missing[name] = {pair for pair in missing[name] if pair[1] not in known}
                 if not missing[name]:
                     del missing[name]
+
+    def _neighbours(self, name: str) -> set[str]:
+        """The IP addresses whose MAC addresses a switch's tunnels know: those of the kernel's
+        datapath ask the kernel."""
+        if self.target.datapath != "kernel":
+            return self._switches[name].tunnel_neighbours()
+        lines = self._nodes[name].run(["ip", "neigh", "show"]).stdout.splitlines()
+        return {line.split()[0] for line in lines if " lladdr " in line}
 
     def _ping(self, missing: Mapping[str, Iterable[tuple[str, str]]]) -> None:
         for name in missing:
@@ -173,11 +169,7 @@ class Lab:
         self._closed = True
         for node in self._nodes.values():
             node.close()
-        try:
-            wiring.lift_underlays(self._fabric, self._bridges)
-        except NodeError:
-            # The launcher has ended, and the underlays with it.
-            self._bridges = []
+        self._site.close()
 
     def __enter__(self) -> Lab:
         return self.start()
@@ -211,10 +203,16 @@ class Lab:
             raise LabError(_none_called("switch", name, self._switches))
         return self._switches[name]
 
-    def node(self, name: str) -> NamespaceNode:
+    def node(self, name: str) -> RemoteNode:
         """The node that a switch lives in."""
         self.switch(name)
         return self._nodes[name]
+
+    def set_link(self, switch: str, interface: str, *, up: bool) -> None:
+        """Set a physical port of a switch up or down. The port at the other end of its underlay, if
+        there is just one, loses the carrier too, or gets it back."""
+        self.switch(switch)
+        self._site.set_link(switch, interface, up=up)
 
     @property
     def commands(self) -> list[Completed]:

@@ -83,6 +83,17 @@ class Plan(msgspec.Struct, frozen=True):
     endpoints: dict[str, Endpoint]
     wires: dict[str, Wire]
 
+    @property
+    def most_rows(self) -> int:
+        """More rows than the database of any of the switches has."""
+        return 64 + 8 * max(
+            (
+                sum(1 + len(bridge.ports) + len(bridge.mirrors) for bridge in switch.bridges)
+                for switch in self.spec.switches
+            ),
+            default=0,
+        )
+
 
 def make(spec: TopologySpec) -> Plan:
     """Resolve a validated topology."""

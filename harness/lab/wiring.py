@@ -1,84 +1,12 @@
-"""Makes what a plan asks for: hosts and their links in the nodes, underlays between them."""
+"""Makes what a plan asks for in each node: hosts and their links, addresses of own ports."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
-from harness.lab.plan import Endpoint, Plan, SwitchPlan, Wire
+from harness.lab.plan import Endpoint, SwitchPlan
 from harness.nodes.channel import Answer
-from harness.nodes.namespace import Fabric, NamespaceNode
 from harness.nodes.remote import RemoteNode
-
-_bridge_numbers = count(1)
-
-
-def lay_underlays(plan: Plan, fabric: Fabric, nodes: Mapping[str, NamespaceNode]) -> list[str]:
-    """Join the switches' physical ports. Two ends are joined by one veth pair, which carries
-    everything; more by a bridge, which keeps 01:80:c2:00:00:00 to :03 to itself.
-
-    Returns the bridges that were made in the launcher's namespace, for :func:`lift_underlays`.
-    """
-    bridges: list[str] = []
-    changes: list[dict[str, Any]] = []
-    for wire in plan.wires.values():
-        if len(wire.ends) == 2:
-            changes.append(_cable(wire, nodes))
-        elif wire.ends:
-            bridges.append(f"u{next(_bridge_numbers)}")
-            # Its ports name it by its number, so it has to be there before they are made.
-            segment = {"do": "bridge", "name": bridges[-1], "mtu": wire.mtu}
-            fabric.node.change_links([segment]).result()
-            changes += _segment(wire, bridges[-1], nodes)
-    if changes:
-        fabric.node.change_links(changes).result()
-    waiting = []
-    for name, node in nodes.items():
-        ends = [
-            end.interface for wire in plan.wires.values() for end in wire.ends if end.switch == name
-        ]
-        if ends:
-            up = [{"do": "set", "name": interface, "up": True} for interface in ends]
-            waiting.append(node.change_links(up))
-    for answer in waiting:
-        answer.result()
-    return bridges
-
-
-def lift_underlays(fabric: Fabric, bridges: list[str]) -> None:
-    """Remove the bridges again; cables end with the nodes they joined."""
-    if bridges:
-        fabric.node.change_links([{"do": "remove", "name": name} for name in bridges]).result()
-
-
-def _cable(wire: Wire, nodes: Mapping[str, NamespaceNode]) -> dict[str, Any]:
-    one, other = wire.ends
-    return {
-        "do": "veth",
-        "name": one.interface,
-        "space": nodes[one.switch].space,
-        "peer": other.interface,
-        "peer_space": nodes[other.switch].space,
-        "mtu": wire.mtu,
-    }
-
-
-def _segment(wire: Wire, bridge: str, nodes: Mapping[str, NamespaceNode]) -> list[dict[str, Any]]:
-    changes: list[dict[str, Any]] = []
-    for number, end in enumerate(wire.ends):
-        port = f"{bridge}.{number}"
-        changes.append(
-            {
-                "do": "veth",
-                "name": port,
-                "peer": end.interface,
-                "peer_space": nodes[end.switch].space,
-                "mtu": wire.mtu,
-            }
-        )
-        changes.append({"do": "set", "name": port, "master": bridge, "up": True})
-    return changes
 
 
 def add_hosts(plan: SwitchPlan, node: RemoteNode) -> list[Answer]:

@@ -32,7 +32,7 @@ from harness.live.errors import LiveError
 from harness.live.messages import done
 from harness.nodes.base import NodeError
 from harness.nodes.channel import Answer, pump, unwatch, watch
-from harness.nodes.namespace import NamespaceNode
+from harness.nodes.remote import RemoteNode
 from harness.ovs.errors import DaemonError, OvsError
 from harness.ovs.options import OVSDB_SERVER
 from harness.topology import TopologySpec
@@ -104,8 +104,8 @@ class Keeper:
     def _build(self) -> Lab | None:
         try:
             found = environment(self.target)
-            self._version = found.version
-            lab = Lab(self.spec, fabric(), found.lower, target=self.target).start()
+            self._version = found.image.version
+            lab = Lab(self.spec, found).start()
         except EXPECTED as error:
             failed = messages.Failed(str(error))
             self._farewells += [(client, failed) for client in self._waiting]
@@ -245,7 +245,7 @@ class Keeper:
         endpoints = self.lab.engine.plan.endpoints
         return {name: endpoint for name, endpoint in endpoints.items() if endpoint.is_host}
 
-    def _place(self, name: str) -> tuple[NamespaceNode, str | None]:
+    def _place(self, name: str) -> tuple[RemoteNode, str | None]:
         """The node of a switch, or of a host with the name of its network namespace. A name that
         a switch and a host share is the switch's."""
         lab = self.lab
@@ -338,7 +338,7 @@ def _exit_status(answer: Answer) -> messages.Done | messages.Failed:
     return done(value["status"])
 
 
-def _give_up(node: NamespaceNode, answer: Answer) -> None:
+def _give_up(node: RemoteNode, answer: Answer) -> None:
     # When the node has ended so has the command.
     with suppress(NodeError):
         node.end_followed(answer).result()

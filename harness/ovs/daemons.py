@@ -177,6 +177,16 @@ def _daemon(name: str, pid: int, stat: bytes | None) -> Daemon | None:
     return Daemon(name, pid, started=int(fields[19]), monitor=monitor)
 
 
+def require_running(node: Node, layout: Layout) -> dict[str, Daemon]:
+    """The daemons, by name. Raise :class:`DaemonError` when one does not run."""
+    now = running(node, layout)
+    missing = [name for name in NAMES if name not in now]
+    if missing:
+        tails = "\n".join(log_tail(node, layout, name) for name in missing)
+        raise DaemonError(f"{node.name}: {' and '.join(missing)} does not run\n{tails}")
+    return now
+
+
 def check_alive(node: Node, layout: Layout, expected: Mapping[str, Daemon]) -> None:
     """Raise :class:`DaemonError` if one of the ``expected`` daemons died or was replaced, or if its
     monitor has gone."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from harness.nodes.base import Completed, Node, NodeError, Pending
-from harness.ovs import apply, daemons, kmod, layout, reading
+from harness.ovs import apply, daemons, identity, kmod, layout, reading
 from harness.ovs.daemons import Daemon
 from harness.ovs.errors import ConfigurationError, DaemonError, OvsError, PortError, PortFailure
 from harness.ovs.options import OVS_VSWITCHD, OVSDB_SERVER, Options
@@ -104,6 +104,16 @@ class Switch:
             others = self._others(self.options)
             now = yield from daemons.start(self.node, self.layout, self.options)
             self._expect(others | now)
+
+    def take_over_soon(self, skipped_uuids: int) -> Task[None]:
+        """Make daemons that run already, in a node that is a clone, this switch's own. Not waited
+        for. ``skipped_uuids`` has to be another number for each clone, larger than the last one's
+        by more than the rows that its configuration makes."""
+        return Task(self._take_over(skipped_uuids))
+
+    def _take_over(self, skipped_uuids: int) -> Steps[None]:
+        self._expect(daemons.require_running(self.node, self.layout))
+        yield from identity.take_over(self.node, self.layout, self.name, skipped_uuids)
 
     def stop(self, options: Options | None = None) -> None:
         """Stop the daemons, or those that ``options`` mean, with ``ovs-ctl stop``. It takes 69 s at
@@ -373,21 +383,27 @@ class Switch:
 
     def datapath_counters(self) -> Counters:
         """What happened to all frames so far, over all datapaths of the switch."""
-        counters = parse_datapaths(self.unixctl("dpctl/show"))
-        return sum(counters.values(), Counters(0, 0, 0))
+        found = parse_datapaths(self.unixctl("dpctl/show")).values()
+        return sum((counters for counters, _ports in found), Counters(0, 0, 0))
 
 
 _DATAPATH = re.compile(
-    r"^(?P<name>\S+):\n\s+lookups: hit:(?P<hit>\d+) missed:(?P<missed>\d+) lost:(?P<lost>\d+)",
+    r"^(?P<name>\S+):\n\s+lookups: hit:(?P<hit>\d+) missed:(?P<missed>\d+) lost:(?P<lost>\d+)"
+    r"(?P<rest>(?:\n\s.*)*)",
     re.MULTILINE,
 )
+_PORT = re.compile(r"^\s+port \d+: (\S+)", re.MULTILINE)
 _LEARNED = re.compile(r"^\s*(\S+)\s+(\d+)\s+([0-9a-f]{2}(?::[0-9a-f]{2}){5})\s+(\S+)", re.MULTILINE)
 
 
-def parse_datapaths(text: str) -> dict[str, Counters]:
-    """The counters of each datapath in the output of ``dpctl/show``, by the datapath's name."""
+def parse_datapaths(text: str) -> dict[str, tuple[Counters, frozenset[str]]]:
+    """The counters and the ports of each datapath in the output of ``dpctl/show``, by the
+    datapath's name."""
     return {
-        match["name"]: Counters(int(match["hit"]), int(match["missed"]), int(match["lost"]))
+        match["name"]: (
+            Counters(int(match["hit"]), int(match["missed"]), int(match["lost"])),
+            frozenset(_PORT.findall(match["rest"])),
+        )
         for match in _DATAPATH.finditer(text)
     }
 

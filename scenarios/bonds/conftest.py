@@ -56,8 +56,7 @@ class Bond:
 
     def set_link(self, member: str, *, up: bool) -> None:
         """Set the link of a member up or down: its other end loses the carrier too."""
-        node = self.lab.node(self.switch.name)
-        node.change_links([{"do": "set", "name": member, "up": up}]).result()
+        self.lab.set_link(self.switch.name, member, up=up)
 
     def becomes_active(self, member: str) -> None:
         """Wait until a member is the active one."""

@@ -1,0 +1,251 @@
+"""Templates of virtual machines: an image that has booted, ready to be cloned.
+
+A template goes with an image, a QEMU and an accelerator; change any of them, or the agent, and it
+is made anew. It lies in the cache beside the images, and appears there by one rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from harness.agent import agent
+from harness.images import initramfs, kernel
+from harness.images.cache import Progress, Stored, full_disk_explained, images_directory
+from harness.images.errors import ImageError
+from harness.images.image import Image
+from harness.images.locks import Hold, lock, try_lock
+from harness.nodes import qemu, vm
+from harness.nodes.base import NodeError
+from harness.nodes.qemu import Machine
+from harness.nodes.vm import VmNode
+
+CARDS = (4, 24)
+"""Network cards of a machine: the first of these that is enough. More take longer to boot with."""
+MEMORY = 1024
+"""MiB of each machine, most of which none ever touches."""
+EMULATED = "tcg"
+INITRAMFS, META = "initramfs", "meta.json"
+AGENT = ".harness/agent.py"
+"""Where the agent lies in a machine."""
+INIT = f"""\
+#!/bin/sh
+# The first process of a virtual machine: mount what a system has, then be the agent.
+export PATH={agent.PATH}
+mount -t proc -o nosuid,nodev,noexec proc /proc
+mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+mount -t devtmpfs -o nosuid,noexec dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666 devpts /dev/pts
+mount -t tmpfs -o nosuid,nodev,mode=1777 shm /dev/shm
+mount -t tmpfs -o nosuid,nodev,mode=755 run /run
+mount -t tmpfs -o nosuid,nodev,mode=1777 tmp /tmp
+modprobe -a virtio_net tun veth openvswitch nfnetlink_cttimeout af_packet_diag
+# A name that no host's interface has: the kernel looks for it here too when it makes a veth pair.
+for card in /sys/class/net/eth*; do
+    ip link set "${{card##*/}}" name "{qemu.CARD}${{card##*/eth}}"
+done
+for port in /sys/class/virtio-ports/*; do
+    read -r name <"$port/name" && [ "$name" = agent ] && break
+done
+exec python3 -I /{AGENT} "/dev/${{port##*/}}"
+"""
+
+
+class Stage(NamedTuple):
+    """How far a template has come beyond having booted."""
+
+    name: str
+    key: str
+    """Changes whenever something that goes into it does, beside the image."""
+    prepare: Callable[[VmNode], None]
+    """Does it. May raise :class:`NodeError`."""
+
+
+BOOTED = Stage("booted", "", lambda _: None)
+
+
+class Template(NamedTuple):
+    """A machine that has booted, and where it is kept."""
+
+    machine: Machine
+    path: Path
+    hold: Hold
+    """Keeps it from being removed."""
+
+
+class _Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``meta.json`` says of a template's files: bytes, and time of change (ns)."""
+
+    files: dict[str, tuple[int, int]]
+
+
+def template(
+    image: Image,
+    stage: Stage = BOOTED,
+    *,
+    cards: int = 0,
+    progress: Progress = lambda _: None,
+) -> Template:
+    """The template of an image at a stage, with at least so many network cards, made now if there
+    is none. Raise :class:`ImageError` with what is missing for it, or why the machine did not boot.
+    """
+    stored = image.stored
+    if stored is None or image.lower != (stored.rootfs,):
+        raise ImageError(f"image {image.name} has no kernel: only those of the catalogue have")
+    enough = [number for number in CARDS if number >= cards]
+    if not enough:
+        raise ImageError(f"a virtual machine has {CARDS[-1]} network cards at most, not {cards}")
+    version = qemu_version()
+    failures = []
+    for accelerator in accelerators():
+        key = _key(stored, stage, version, accelerator, enough[0])
+        name = f"{stored.meta.name}-{stage.name}-{enough[0]}-{accelerator}-{key}"
+        try:
+            return _Shelf(directory() / name, stored, progress).take(stage, accelerator, enough[0])
+        except NodeError as error:
+            failures.append(f"under {accelerator}: {error}")
+    raise ImageError(f"image {stored.meta.name} does not boot {'; '.join(failures)}")
+
+
+def directory() -> Path:
+    """Where templates are kept."""
+    return images_directory().parent / "templates"
+
+
+class _Shelf:
+    """The place of one template in the cache."""
+
+    def __init__(self, path: Path, stored: Stored, progress: Progress) -> None:
+        self._path, self._stored, self._progress = path, stored, progress
+        self._name = stored.meta.name
+        self._kernel = stored.path / kernel.DIRECTORY
+
+    def take(self, stage: Stage, accelerator: str, cards: int) -> Template:
+        """The template, made now if need be. Raise :class:`NodeError` when its machine does not
+        boot, and also when it is known not to."""
+        machine = Machine(
+            kernel=self._kernel / kernel.VMLINUZ,
+            initramfs=self._path / INITRAMFS,
+            accelerator=accelerator,
+            memory=MEMORY,
+            cards=cards,
+        )
+        with full_disk_explained(), lock(self._beside("make"), self._waiting):
+            if not self._is_whole():
+                self._sweep()
+                self._make(stage, machine)
+            hold = try_lock(self._beside("use"), shared=True)
+        # Only who makes templates takes it for himself, and that nobody does now.
+        assert hold is not None
+        return Template(machine, self._path, hold)
+
+    def _beside(self, what: str) -> Path:
+        return self._path.parent / "locks" / f"{self._path.name}.{what}"
+
+    def _waiting(self, by_whom: str) -> None:
+        self._progress(f"{self._name}: waiting for {by_whom}, which boots it")
+
+    def _is_whole(self) -> bool:
+        if not self._path.is_dir():
+            return False
+        try:
+            meta = msgspec.json.decode((self._path / META).read_bytes(), type=_Meta)
+            whole = meta == _describe(self._path)
+        except (OSError, msgspec.DecodeError):
+            whole = False
+        if not whole:
+            self._progress(f"{self._name}: the template in {self._path} is damaged")
+        return whole
+
+    def _sweep(self) -> None:
+        """Remove this one if it is damaged, those that are out of date, and half-made ones."""
+        kind = self._path.name.rpartition("-")[0]
+        for old in self._path.parent.glob(f"{kind}-*"):
+            held = try_lock(old.parent / "locks" / f"{old.name}.use")
+            if held is not None:
+                with held:
+                    shutil.rmtree(old, ignore_errors=True)
+        for half_made in self._path.parent.glob(f".new-{self._path.name}-*"):
+            shutil.rmtree(half_made, ignore_errors=True)
+
+    def _make(self, stage: Stage, machine: Machine) -> None:
+        release = kernel.version(self._kernel)
+        refusal = self._beside("refused")
+        if refusal.is_file():
+            raise NodeError(refusal.read_text(encoding="utf-8"))
+        self._progress(f"{self._name}: booting Linux {release} once, under {machine.accelerator}")
+        try:
+            self._boot(stage, machine)
+        except NodeError as error:
+            if machine.accelerator != EMULATED:
+                # It would be waited for again in every run.
+                refusal.write_text(f"{error} (remembered in {refusal})", encoding="utf-8")
+            raise
+
+    def _boot(self, stage: Stage, machine: Machine) -> None:
+        staging = Path(tempfile.mkdtemp(prefix=f".new-{self._path.name}-", dir=self._path.parent))
+        try:
+            files = {
+                "init": (0o755, INIT.encode()),
+                AGENT: (0o644, Path(agent.__file__).read_bytes()),
+            }
+            with (staging / INITRAMFS).open("wb") as sink:
+                modules = self._kernel / kernel.MODULES
+                initramfs.write(sink, self._stored.rootfs, modules, files)
+            vm.make_template(
+                machine._replace(initramfs=staging / INITRAMFS), staging, stage.prepare
+            )
+            (staging / META).write_bytes(msgspec.json.encode(_describe(staging)))
+            staging.rename(self._path)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _describe(path: Path) -> _Meta:
+    found = {name: (path / name).stat() for name in (INITRAMFS, vm.RAM, vm.STATE)}
+    return _Meta({name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()})
+
+
+def accelerators() -> Iterator[str]:
+    """What to try, the fastest first. That it is there does not say that it works."""
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        yield "kvm"
+    yield EMULATED
+
+
+def qemu_version() -> str:
+    """What QEMU says of itself. Raise :class:`ImageError` when there is none."""
+    try:
+        done = subprocess.run(
+            [qemu.PROGRAM, "--version"], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise ImageError(
+            f"VMs need {qemu.PROGRAM}: run `sudo apt-get install qemu-system-x86`"
+        ) from None
+    return done.stdout.partition("\n")[0]
+
+
+def _key(stored: Stored, stage: Stage, version: str, accelerator: str, cards: int) -> str:
+    parts = (
+        stored.meta.key,
+        *stage[:2],
+        version,
+        accelerator,
+        str(MEMORY),
+        INIT,
+        " ".join(qemu.KERNEL_ARGUMENTS),
+        qemu.CARD_OPTIONS,
+        str(cards),
+        Path(agent.__file__).read_text(encoding="utf-8"),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

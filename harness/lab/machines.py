@@ -1,0 +1,182 @@
+"""The place of a lab whose switches are virtual machines."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from harness.images.templates import Stage, Template
+from harness.lab.errors import LabError
+from harness.lab.plan import Plan, Wire
+from harness.lab.sites import Carried, set_up_ports
+from harness.nodes import vm
+from harness.nodes.base import Pending
+from harness.nodes.channel import Channel
+from harness.nodes.programs import spawn, started_by_main_thread
+from harness.nodes.remote import RemoteNode
+from harness.nodes.vm import Cable, StartingVm, VmNode
+from harness.ovs import daemons, layout
+from harness.ovs import options as run_options
+from harness.ovs.tasks import Task
+
+SPARE = 1024
+"""MiB of the machine's memory that are left to others."""
+
+
+def _start_daemons(node: RemoteNode) -> None:
+    installed = layout.find(node)
+    options = daemons.usual(installed, "template", "system")
+    Task(daemons.start(node, installed, options)).result()
+
+
+def _digest(*files: str) -> str:
+    return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
+
+
+SWITCH = Stage(
+    "switch",
+    _digest(__file__, daemons.__file__, layout.__file__, run_options.__file__),
+    _start_daemons,
+)
+"""Both daemons run: to start them takes an emulated processor seconds."""
+
+
+class MachineSite:
+    """Clones of templates, whose network cards are joined by a relay."""
+
+    def __init__(
+        self, plan: Plan, template: Callable[[int], Template], *, daemons_run: bool
+    ) -> None:
+        """``template`` finds the template with so many network cards; ``daemons_run`` says whether
+        it is one in which the daemons run."""
+        self.daemons_run = daemons_run
+        self._plan, self._template = plan, template
+        self._starting: list[StartingVm] = []
+        self._nodes: dict[str, VmNode] = {}
+        self._wires = [wire for wire in plan.wires.values() if wire.ends]
+        self._cards: dict[str, list[str]] = {name: [] for name in plan.switches}
+        """The underlays' interfaces at each switch, in the order of its cards."""
+        self._relay: _Relay | None = None
+
+    def start_nodes(self) -> Iterator[tuple[str, RemoteNode]]:
+        """See :class:`~harness.lab.sites.Site`. Raise :class:`LabError` when there is not memory
+        enough for all of them."""
+        inner: list[list[socket.socket]] = []
+        cables: dict[str, list[Cable]] = {name: [] for name in self._cards}
+        try:
+            for wire in self._wires:
+                inner.append([])
+                for end in wire.ends:
+                    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+                    inner[-1].append(ours)
+                    cables[end.switch].append(Cable(end.interface, wire.mtu, theirs))
+                    self._cards[end.switch].append(end.interface)
+            machine, path, _hold = self._template(max(map(len, cables.values()), default=0))
+            _refuse_too_many(len(cables), machine.memory)
+            self._starting += [
+                vm.clone(name, machine, path, plugs) for name, plugs in cables.items()
+            ]
+            if inner:
+                self._relay = _Relay(inner)
+        finally:
+            outer = [cable.end for plugs in cables.values() for cable in plugs]
+            for plug in (*chain.from_iterable(inner), *outer):
+                plug.close()
+        while self._starting:
+            node = self._starting[0].result()
+            del self._starting[0]
+            self._nodes[node.name] = node
+            yield node.name, node
+
+    def join(self) -> None:
+        """The cables are plugged in; see :class:`~harness.lab.sites.Site`."""
+        set_up_ports(self._plan.wires.values(), self._nodes)
+
+    def carried(self) -> Pending | None:
+        """See :class:`~harness.lab.sites.Site`."""
+        return None if self._relay is None else _Counts(self._wires, self._relay.carried())
+
+    def set_link(self, switch: str, interface: str, *, up: bool) -> None:
+        """See :class:`~harness.lab.sites.Site`."""
+        assert self._relay is not None
+        change = {"do": "set", "name": interface, "up": up}
+        self._nodes[switch].change_links([change]).result()
+        for number, wire in enumerate(self._wires):
+            for place, end in enumerate(wire.ends):
+                if (end.switch, end.interface) == (switch, interface):
+                    self._relay.plug(number, place, up=up)
+                    if len(wire.ends) == 2:
+                        other = wire.ends[1 - place]
+                        card = self._cards[other.switch].index(other.interface)
+                        self._nodes[other.switch].set_carrier(card, up=up)
+
+    def close(self) -> None:
+        """End the relay, and machines that nobody has been given."""
+        for starting in self._starting:
+            starting.close()
+        if self._relay is not None:
+            self._relay.close()
+
+
+def _refuse_too_many(machines: int, memory: int) -> None:
+    """A machine takes little of what it has, but it may take all of it."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    sizes = {
+        name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)
+    }
+    available = sizes["MemAvailable"] >> 10
+    if available < machines * memory + SPARE:
+        raise LabError(
+            f"{machines} virtual machines may take {machines * memory} MiB, and {SPARE} MiB are "
+            f"kept free, but of this machine's memory only {available} MiB are available"
+        )
+
+
+class _Relay:
+    """The relay's process, seen from the harness."""
+
+    def __init__(self, underlays: list[list[socket.socket]]) -> None:
+        ours, theirs = socket.socketpair()
+        fds = [[plug.fileno() for plug in ends] for ends in underlays]
+        with theirs:
+            words = [",".join(map(str, ends)) for ends in fds]
+            self._process = spawn(
+                "harness.nodes.relay",
+                [theirs.fileno(), int(started_by_main_thread()), *words],
+                [theirs.fileno(), *chain.from_iterable(fds)],
+            )
+        self._channel = Channel("relay", ours)
+
+    def carried(self) -> Pending:
+        return self._channel.ask("carried", {}, what="count what underlays carried")
+
+    def plug(self, underlay: int, end: int, *, up: bool) -> None:
+        request = {"underlay": underlay, "end": end, "up": up}
+        self._channel.ask("plug", request, what="plug a cable").result()
+
+    def close(self) -> None:
+        self._channel.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class _Counts:
+    """What a relay counted, by switch and interface."""
+
+    def __init__(self, wires: list[Wire], answer: Pending) -> None:
+        self._wires, self._answer = wires, answer
+
+    def result(self, timeout: float | None = None) -> dict[tuple[str, str], Carried]:
+        counted = self._answer.result(timeout)
+        return {
+            (end.switch, end.interface): Carried(*counts)
+            for wire, ends in zip(self._wires, counted, strict=True)
+            for end, counts in zip(wire.ends, ends, strict=True)
+        }

@@ -1,0 +1,43 @@
+"""Gives daemons that run in a clone of a machine an identity of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.nodes.base import Node
+from harness.ovs.errors import OvsError
+from harness.ovs.layout import Layout
+from harness.ovs.ovsdb import NAME
+from harness.ovs.tasks import Steps
+
+
+def take_over(node: Node, layout: Layout, system_id: str, skipped: int) -> Steps[None]:
+    """Put the system id and the hostname into the database, where ``ovs-ctl`` puts them, and have
+    ovsdb-server skip so many UUIDs.
+
+    The servers of two clones go on in the same sequence of UUIDs, and Open vSwitch makes a bridge's
+    MAC address and datapath id from its UUID: with the same ones two bridges would be one to their
+    neighbours. A transaction that is aborted uses UUIDs up and leaves nothing else behind (RFC
+    7047, 5.2.9). Raise :class:`OvsError` when the database refuses.
+    """
+    ids = {"system-id": system_id, "hostname": node.name}
+    rename = {
+        "op": "mutate",
+        "table": "Open_vSwitch",
+        "where": [],
+        "mutations": [
+            ["external_ids", "delete", ["set", list(ids)]],
+            ["external_ids", "insert", ["map", [[name, value] for name, value in ids.items()]]],
+        ],
+    }
+    skip = [{"op": "insert", "table": "QoS", "row": {}}] * skipped
+    transactions: list[list[dict[str, Any]]] = [[rename]]
+    if skip:
+        transactions.append([*skip, {"op": "abort"}])
+    answers = yield [
+        node.json_rpc_soon(layout.db_socket, "transact", [NAME, *operations])
+        for operations in transactions
+    ]
+    for result in answers[0]:
+        if result and "error" in result:
+            raise OvsError(f"{node.name}: database: {result['error']}: {result.get('details')}")
