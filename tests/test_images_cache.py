@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import msgspec
 import pytest
 
 from harness import images
-from harness.images import ImageError, rootfs
+from harness.images import ImageError, kernel, rootfs
 from harness.images.cache import Meta
 
 FAKE = """#!{python}
@@ -28,6 +29,15 @@ def add(archive, name, content=b"", kind=tarfile.REGTYPE, link=""):
     member.size, member.type, member.linkname, member.mode = len(content), kind, link, 0o755
     archive.addfile(member, io.BytesIO(content))
 print("I: downloading packages with apt...", file=sys.stderr, flush=True)
+if "--variant=extract" in sys.argv:
+    {kernel}
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+        add(archive, "./boot/vmlinuz-6.1-x", b"kernel")
+        add(archive, "./boot/config-6.1-x", b"not needed")
+        add(archive, "./lib/modules/6.1-x/modules.builtin")
+        add(archive, "./lib/modules/6.1-x/modules.order")
+        add(archive, "./usr/share/doc/linux/copyright", b"not needed either")
+    sys.exit()
 {before}
 with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
     add(archive, "./dev/null", kind=tarfile.CHRTYPE)
@@ -56,11 +66,14 @@ class Fake:
         # Ordinary users are asked for it, too.
         (self.bin / "newuidmap").symlink_to("/bin/true")
 
-    def write(self, *, before: str = "", within: str = "", after: str = "") -> None:
+    def write(
+        self, *, before: str = "", within: str = "", after: str = "", kernel: str = ""
+    ) -> None:
+        """``kernel`` is done before it unpacks the kernel's packages, the others around the root
+        file system."""
         path = self.bin / "mmdebstrap"
-        path.write_text(
-            FAKE.format(python=sys.executable, before=before, within=within, after=after)
-        )
+        parts = {"before": before, "within": within, "after": after, "kernel": kernel}
+        path.write_text(FAKE.format(python=sys.executable, **parts))
         path.chmod(0o755)
 
     def leftovers(self) -> list[str]:
@@ -85,6 +98,8 @@ def test_resolve_builds_what_is_missing_once(fake: Fake) -> None:
     assert [line.split(" (")[0] for line in said] == [
         "trixie: making the image of Debian trixie with mmdebstrap",
         "trixie: downloading packages with apt",
+        "trixie: unpacking linux-image-cloud-amd64",
+        "trixie: downloading packages with apt",
         "trixie: ready, Open vSwitch 3.5.0, 0 MiB",
     ]
     (root,) = image.lower
@@ -92,6 +107,12 @@ def test_resolve_builds_what_is_missing_once(fake: Fake) -> None:
     assert not (root / "dev/null").exists()
     (stored,) = images.list_images()
     assert stored.meta.packages == ("ovs=3.5.0-1",)
+    # What goes with the kernel lies beside the root file system, indexed, and nothing else of it.
+    part = stored.path / kernel.DIRECTORY
+    assert kernel.version(part) == "6.1-x"
+    assert (part / kernel.VMLINUZ).read_bytes() == b"kernel"
+    assert (part / kernel.MODULES / "6.1-x/modules.dep").is_file()
+    assert sorted(path.name for path in part.iterdir()) == ["lib", "vmlinuz"]
     assert stored.current
     fake.write(before="sys.exit(1)")
     assert images.resolve("trixie") == image
@@ -123,6 +144,14 @@ def test_without_building_a_missing_image_is_an_error_with_the_command(fake: Fak
         ({"within": "os._exit(0)"}, "its tar can't be read"),
         ({"before": "os._exit(3)"}, "mmdebstrap exited 3"),
         ({"within": "add(archive, '../evil')"}, "is a path outside"),
+        (
+            {"kernel": "print('E: no kernel', file=sys.stderr); sys.exit(7)"},
+            "It said: E: no kernel",
+        ),
+        (
+            {"kernel": "tarfile.open(fileobj=sys.stdout.buffer, mode='w|').close(); sys.exit()"},
+            "does not hold a kernel's modules",
+        ),
     ],
 )
 def test_a_failed_build_says_why_and_leaves_nothing(
@@ -286,10 +315,38 @@ def test_an_exported_image_comes_back(fake: Fake, tmp_path: Path) -> None:
     back = images.import_(tmp_path / "t.tar.gz")
     assert back == stored
     assert images.resolve("trixie") == before
+    assert (stored.path / "kernel/vmlinuz").read_bytes() == b"kernel"
+    assert kernel.version(stored.path / "kernel") == "6.1-x"
+    # "secret", "ovs-lib" once though it has two names, …: all that is written is counted.
+    files = [path for path in stored.path.rglob("*") if path.is_file() and not path.is_symlink()]
+    sizes = {path.stat().st_ino: path.stat().st_size for path in files if path.name != "meta.json"}
+    assert stored.meta.size == sum(sizes.values())
     scripts = before.lower[0] / "usr/share/openvswitch/scripts"
     assert (scripts / "ovs-hard").samefile(scripts / "ovs-lib")
     # Once more: it is there, and stays.
     assert images.import_(tmp_path / "t.tar.gz") == stored
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ("kernel/vmlinuz", "image trixie holds no kernel/vmlinuz"),
+        ("kernel/lib/modules/6.1-x/modules.dep", "image trixie holds no kernel/lib/modules"),
+        ("kernel", "image trixie holds no kernel$"),
+    ],
+)
+def test_an_exported_image_without_its_kernel_is_refused(
+    fake: Fake, tmp_path: Path, lost: str, said: str
+) -> None:
+    directory = images.resolve("trixie").lower[0].parent
+    path = directory / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    images.export("trixie", tmp_path / "t.tar.gz")
+    images.remove("trixie")
+    with pytest.raises(ImageError, match=said):
+        images.import_(tmp_path / "t.tar.gz")
+    assert images.list_images() == []
+    assert fake.leftovers() == []
 
 
 def test_export_of_what_is_not_built(fake: Fake, tmp_path: Path) -> None:
@@ -335,9 +392,16 @@ BAD_FILES: dict[str, tuple[bytes | None, list[tuple[str, bytes, str]], str]] = {
     "unknown image": (good_meta(name="../../x"), [], "there is no image"),
     "key is a path": (good_meta(key="../../../../evil"), [], "the key .* is none"),
     "other machine": (good_meta(architecture="vax"), [], "an image for vax"),
-    "outside of rootfs": (good_meta(), [("evil", FILE, "")], "not below rootfs/"),
+    "outside of rootfs": (good_meta(), [("evil", FILE, "")], "not below rootfs or kernel"),
+    "outside of kernel": (good_meta(), [("kernel/../x", FILE, "")], "path outside"),
+    "hard link to the other part": (
+        good_meta(),
+        [("rootfs/x", FILE, ""), ("kernel/x", tarfile.LNKTYPE, "rootfs/x")],
+        "is a hard link to",
+    ),
+    "kernel is a file": (good_meta(), [("kernel", FILE, "")], "kernel' is no directory"),
     "up from rootfs": (good_meta(), [("rootfs/../../evil", FILE, "")], "path outside"),
-    "rootfs is a link": (good_meta(), [("rootfs", LINK, "/")], "rootfs is no directory"),
+    "rootfs is a link": (good_meta(), [("rootfs", LINK, "/")], "rootfs' is no directory"),
     "hard link": (good_meta(), [("rootfs/x", tarfile.LNKTYPE, "meta.json")], "hard link"),
     "device": (good_meta(), [("rootfs/x", tarfile.CHRTYPE, "")], "neither a file"),
     "no switch": (good_meta(), [("rootfs/x", FILE, "")], "holds no ovs-vswitchd"),

@@ -129,12 +129,15 @@ def _import(
             unpacker = Unpacker(staging, owners=may_chown(staging))
             unpacker.unpack(archive, _of_parts(members))
             root = staging / "rootfs"
+            recipe = recipe_of(meta.name)
+            if (recipe.kernel and recipe.key == meta.key) or (staging / kernel.DIRECTORY).exists():
+                kernel.require(staging / kernel.DIRECTORY, meta.name)
             _, version = rootfs.require_ovs(root, meta.name)
             # What can be known is not believed.
             found = {
                 "version": version,
                 "packages": rootfs.packages(root),
-                "size": unpacker.size,
+                "size": rootfs.size(staging),
             }
             return publish(staging, msgspec.structs.replace(meta, **found))
     stored = find(meta.name, meta.key)

@@ -59,6 +59,18 @@ def version(directory: Path) -> str:
     return found.name
 
 
+def require(directory: Path, name: str) -> None:
+    """Raise :class:`ImageError` when ``directory`` does not hold all of the kernel of the image
+    called ``name``."""
+    try:
+        release = version(directory)
+    except ImageError:
+        raise ImageError(f"image {name} holds no kernel") from None
+    for file in (VMLINUZ, f"{MODULES}/{release}/modules.dep"):
+        if not (directory / file).is_file():
+            raise ImageError(f"image {name} holds no {DIRECTORY}/{file}")
+
+
 def index_modules(directory: Path) -> None:
     """Write what modprobe(8) looks modules up in (depmod(8)). Raise :class:`ImageError`."""
     release = version(directory)

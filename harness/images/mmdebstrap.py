@@ -69,6 +69,7 @@ def _build(recipe: Recipe, staging: Path, mirror: str | None, progress: Progress
             with _Mmdebstrap(recipe.name, kernel_command(recipe, mirror), work, stage) as tool:
                 tool.unpack_with(kernel.Extractor(staging / kernel.DIRECTORY))
             kernel.index_modules(staging / kernel.DIRECTORY)
+            kernel.require(staging / kernel.DIRECTORY, recipe.name)
     _, version = rootfs.require_ovs(root, recipe.name)
     meta = Meta(
         name=recipe.name,
@@ -78,7 +79,7 @@ def _build(recipe: Recipe, staging: Path, mirror: str | None, progress: Progress
         architecture=recipe.architecture,
         packages=rootfs.packages(root),
         built=now(),
-        size=unpacker.size,
+        size=rootfs.size(staging),
     )
     stored = publish(staging, meta)
     stage(f"ready, Open vSwitch {version}, {meta.size >> 20} MiB")
@@ -216,7 +217,7 @@ def obstacles() -> list[str]:
     """What keeps this user from building images on this machine, each with the command that mends
     it; empty when nothing is known to."""
     user = os.geteuid() != 0
-    tools = {"mmdebstrap": "mmdebstrap", "/sbin/depmod": "kmod"} | (
+    tools = {"mmdebstrap": "mmdebstrap", kernel.DEPMOD: "kmod"} | (
         {"newuidmap": "uidmap"} if user else {}
     )
     packages = [package for tool, package in tools.items() if shutil.which(tool) is None]

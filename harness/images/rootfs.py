@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,6 +57,17 @@ def lacking(root: Path, programs: Iterable[str]) -> list[str]:
         for program in programs
         if not any(os.path.lexists(root / place / program) for place in places)
     ]
+
+
+def size(root: Path) -> int:
+    """Bytes of all files below ``root``; what has several names counts once."""
+    found: dict[tuple[int, int], int] = {}
+    for directory, _, names in os.walk(root):
+        for name in names:
+            status = Path(directory, name).lstat()
+            if stat.S_ISREG(status.st_mode):
+                found[status.st_dev, status.st_ino] = status.st_size
+    return sum(found.values())
 
 
 def packages(root: Path) -> tuple[str, ...]:
