@@ -25,9 +25,8 @@ class Entry(NamedTuple):
     data: bytes
 
 
-FIELDS = ("ino", "mode", "uid", "gid", "nlink", "mtime", "filesize") + (
-    ("maj", "min", "rmaj", "rmin", "namesize", "chksum")
-)
+ABOUT = ("ino", "mode", "uid", "gid", "nlink", "mtime", "filesize")
+FIELDS = (*ABOUT, "maj", "min", "rmaj", "rmin", "namesize", "chksum")
 
 
 def read(archive: bytes) -> dict[bytes, Entry]:
