@@ -9,6 +9,7 @@ can tell when nothing is under way.
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -25,6 +26,8 @@ KEPT_LIMIT = 64 << 20
 AT_ONCE = 64
 """Frames taken from one end before another end gets its turn."""
 PR_SET_PDEATHSIG = 1
+ENDED = (errno.ECONNREFUSED, errno.ENOTCONN)
+"""What the system says the first time, and then, of a frame for a machine that has ended."""
 
 
 class End:
@@ -40,7 +43,7 @@ class End:
         plug.setblocking(False)
 
     def take(self) -> None:
-        """Pass on what has come. Raise ConnectionError when the machine has ended."""
+        """Pass on what has come. From a machine that has ended nothing comes any more."""
         for _ in range(AT_ONCE):
             try:
                 frame = self.plug.recv(FRAME_LIMIT)
@@ -67,8 +70,9 @@ class End:
                 self.plug.send(self.kept[0])
             except BlockingIOError:
                 return
-            except ConnectionError:
-                # The machine has ended.
+            except OSError as error:
+                if error.errno not in ENDED:
+                    raise
                 self.clear()
                 return
             self.went += 1
@@ -117,12 +121,7 @@ class Relay(Agent):
         self.reply(number)
 
     def _ready(self, end: End) -> None:
-        try:
-            end.take()
-        except ConnectionError:
-            if end.plug in self.selector.get_map():
-                self.selector.unregister(end.plug)
-            end.up = False
+        end.take()
         for one in (end, *end.others):
             one.push()
             self._watch(one)
@@ -130,8 +129,7 @@ class Relay(Agent):
     def _watch(self, end: End) -> None:
         """Be told when more can be put out here, as long as anything is kept."""
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if end.kept else 0)
-        key = self.selector.get_map().get(end.plug)
-        if key is not None and key.events != wanted:
+        if self.selector.get_key(end.plug).events != wanted:
             self.selector.modify(end.plug, wanted, (self._ready, end))
 
 
