@@ -120,25 +120,32 @@ class Qemu:
         incoming: bool,
     ) -> None:
         """Start it. ``channel``, ``console`` and ``cables`` are the ends for the machine; they are
-        still to be closed here. Raise :class:`QemuError` when there is no QEMU."""
+        still to be closed here. Raise :class:`QemuError` when it does not start."""
         self._monitor, monitor = socket.socketpair()
-        self._monitor.settimeout(_BOUND)
         inherited = [channel, monitor, console, *cables]
         fds = [end.fileno() for end in inherited]
         plugs = Plugs(fds[0], fds[1], fds[2], fds[3:])
+        line = command_line(machine, ram, plugs, private=private, incoming=incoming)
         with monitor:
-            self.process = subprocess.Popen(
-                command_line(machine, ram, plugs, private=private, incoming=incoming),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=fds,
-                start_new_session=True,
-            )
+            try:
+                self.process = subprocess.Popen(
+                    line,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    pass_fds=fds,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self._monitor.close()
+                raise QemuError(f"cannot start {line[0]}: {error.strerror}") from None
         self._lines = self._monitor.makefile("rb")
         self._events: list[dict[str, Any]] = []
+        self._said = ""
+        """What it printed, once it has ended."""
         try:
-            self._read()  # its greeting
+            if "QMP" not in self._read(_BOUND, "its greeting"):
+                raise QemuError("QEMU's monitor did not greet")
             self.do("qmp_capabilities")
         except BaseException:
             self.close()
@@ -146,16 +153,17 @@ class Qemu:
 
     def do(self, command: str, **arguments: Any) -> Any:
         """One command of the monitor, and what it returns. Raise :class:`QemuError`."""
+        return self._do(command, arguments)
+
+    def _do(self, command: str, arguments: dict[str, Any], descriptors: Sequence[int] = ()) -> Any:
         request = {"execute": command, "arguments": arguments}
         try:
-            self._monitor.sendall(json.dumps(request).encode() + b"\n")
+            line = json.dumps(request).encode() + b"\n"
+            socket.send_fds(self._monitor, [line], descriptors)
         except OSError as error:
             raise self._ended(f"at {command} ({error})") from None
-        return self._answer(command)
-
-    def _answer(self, command: str) -> Any:
         while True:
-            answer = self._read()
+            answer = self._read(_BOUND, command)
             if "error" in answer:
                 raise QemuError(f"QEMU refused {command}: {answer['error']['desc']}")
             if "return" in answer:
@@ -164,9 +172,7 @@ class Qemu:
 
     def hand_over(self, descriptor: int) -> str:
         """Give QEMU a duplicate of a file descriptor; return the name that it has there."""
-        request = json.dumps({"execute": "getfd", "arguments": {"fdname": "state"}}).encode()
-        socket.send_fds(self._monitor, [request], [descriptor])
-        self._answer("getfd")
+        self._do("getfd", {"fdname": "state"}, [descriptor])
         return "state"
 
     def migrated(self, bound: float) -> None:
@@ -184,33 +190,36 @@ class Qemu:
                 if status == "failed":
                     said = self.do("query-migrate").get("error-desc", "no reason given")
                     raise QemuError(f"QEMU could not pass the machine's state on: {said}")
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise QemuError(f"QEMU did not pass the machine's state on within {bound:g} s")
-            self._monitor.settimeout(left)
-            try:
-                self._events.append(self._read())
-            except TimeoutError:
-                continue
-            finally:
-                self._monitor.settimeout(_BOUND)
+            # A bound of 0 would mean not to wait at all.
+            left = max(deadline - time.monotonic(), 0.001)
+            self._events.append(self._read(left, "the end of a migration"))
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, bound: float, what: str) -> dict[str, Any]:
+        """The monitor's next message, which is to come within ``bound`` seconds."""
+        self._monitor.settimeout(bound)
         try:
             line = self._lines.readline()
-        except ConnectionError:
+        except TimeoutError:
+            raise QemuError(f"QEMU was silent for {bound:.2g} s, waiting for {what}") from None
+        except OSError:
             line = b""
         if not line:
             raise self._ended("by itself")
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise QemuError(f"QEMU's monitor said {line[:200]!r}, waiting for {what}")
         return answer
 
     def _ended(self, when: str) -> QemuError:
         self.process.kill()
         assert self.process.stderr is not None
-        said = self.process.stderr.read().decode(errors="replace").strip()[-2000:]
+        if not self.process.stderr.closed:
+            self._said += self.process.stderr.read().decode(errors="replace").strip()[-2000:]
         self.process.wait()
-        return QemuError(f"QEMU ended {when}: {said or 'it printed nothing'}")
+        return QemuError(f"QEMU ended {when}: {self._said or 'it printed nothing'}")
 
     def close(self) -> None:
         """End it. Idempotent."""
