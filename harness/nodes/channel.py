@@ -130,6 +130,8 @@ class Channel:
         self.events: dict[int, Callable[[bytes], None]] = {}
         self.ended: Callable[[], None] | None = None
         self.lost: str | None = None
+        self.last_words: Callable[[], str] = str
+        """What is added, for a node that has ended or is silent: what it said elsewhere."""
         self._waiting: dict[int, Answer] = {}
         self._number = 0
         self._inbox = bytearray()
@@ -147,7 +149,8 @@ class Channel:
         """Send a request; ``what`` says in words what it is, for when no answer comes."""
         answer = Answer(self, what, bound + GRACE)
         if self.lost is not None:
-            answer.settle(None, b"", NodeLost(f"{self.name}: {self.lost}; asked to {what}"))
+            said = f"{self.name}: {self.lost}; asked to {what}{self.last_words()}"
+            answer.settle(None, b"", NodeLost(said))
             return answer
         self._number += 1
         answer.number = self._number
@@ -229,7 +232,8 @@ class Channel:
         under_way = "; ".join(
             f"{other.what} (for {other.waited:.1f} s)" for other in self._waiting.values()
         )
-        return f"{self.name}: no answer after {answer.waited:.1f} s; under way: {under_way}"
+        said = f"{self.name}: no answer after {answer.waited:.1f} s; under way: {under_way}"
+        return said + self.last_words()
 
     def _broke(self, error: OSError) -> None:
         # A node that ends before it has read everything resets its channel.
@@ -242,8 +246,10 @@ class Channel:
         self.lost = reason
         self._forget()
         waiting, self._waiting = self._waiting, {}
+        words = self.last_words() if waiting else ""
         for answer in waiting.values():
-            answer.settle(None, b"", NodeLost(f"{self.name}: {reason}, asked to {answer.what}"))
+            said = f"{self.name}: {reason}, asked to {answer.what}{words}"
+            answer.settle(None, b"", NodeLost(said))
         if self.ended is not None:
             self.ended()
 

@@ -54,7 +54,7 @@ class Console:
         self._stream = stream
         self._said = bytearray()
         stream.setblocking(False)
-        watch(stream, self._take)
+        watch(stream, self.hear)
 
     @property
     def text(self) -> str:
@@ -75,17 +75,19 @@ class Console:
         lines = self.text.strip().splitlines()[-15:]
         return "its console ended with:\n  " + "\n  ".join(lines or ["nothing"])
 
-    def _take(self, _events: int) -> None:
-        try:
-            data = self._stream.recv(1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-        self._said += data
-        del self._said[:-CONSOLE_KEPT]
+    def hear(self, _events: int = 0) -> None:
+        """Take in what has been said by now."""
+        while self._stream.fileno() >= 0:
+            try:
+                data = self._stream.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.close()
+            self._said += data
+            del self._said[:-CONSOLE_KEPT]
 
     def close(self) -> None:
         """Listen no longer. Idempotent."""
@@ -103,14 +105,21 @@ class VmNode(RemoteNode):
         super().__init__(name, channel, pid=1)
         self.patience = patience
         self.console = console
+        channel.last_words = self._last_words
         self._qemu = qemu
 
     def set_carrier(self, card: int, *, up: bool) -> None:
         """Let a network card have a carrier, or none. Raise :class:`QemuError`."""
         self._qemu.do("set_link", name=f"{CARD}{card}", up=up)
 
+    def _last_words(self) -> str:
+        # The console may have said more than has been heard so far.
+        self.console.hear()
+        return f"; {self.console.tail()}"
+
     def close(self) -> None:
         """End the machine. Idempotent."""
+        self.channel.last_words = str
         super().close()
         self._qemu.close()
         self.console.close()
@@ -127,9 +136,6 @@ class StartingVm:
         try:
             self._awake.result()
             _set_clock(self._node)
-        except NodeLost as lost:
-            self._node.close()
-            raise NodeLost(f"{lost}; {self._node.console.tail()}") from lost
         except BaseException:
             self._node.close()
             raise
@@ -173,6 +179,8 @@ def make_template(
         prepare(node)
         qemu.do("stop")
         _pass_state(qemu, directory / STATE, "migrate", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except NodeLost:
+        raise
     except NodeError as error:
         raise NodeError(f"{error}; {node.console.tail()}") from error
     finally:
