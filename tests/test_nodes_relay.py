@@ -20,7 +20,7 @@ from harness.lab.sites import Carried
 from harness.nodes.base import NodeLost
 from harness.nodes.channel import Channel
 from harness.nodes.programs import spawn, started_by_main_thread
-from harness.nodes.relay import KEPT_LIMIT
+from harness.nodes.relay import AT_ONCE, KEPT_LIMIT
 from harness.polling import eventually
 
 BOUND = 20.0
@@ -217,6 +217,26 @@ def test_what_was_kept_for_an_end_is_lost_with_its_cable(wire: Wire) -> None:
         assert wired.ends[0][1].recv(2000) == bytes(1000)
     wired.ends[0][0].send(b"new")
     assert wired.ends[0][1].recv(2000) == b"new"
+
+
+def test_what_has_come_by_now_is_counted(wire: Wire) -> None:
+    """Also when it is more than the relay takes in one turn, before others get theirs."""
+    wired = wire(3)
+    wired.carried()
+    os.kill(wired.process.pid, signal.SIGSTOP)
+    # More than two turns; that many fit into what the kernel keeps between two sockets, though it
+    # says far earlier that it would rather have no more.
+    sent = 2 * AT_ONCE + 7
+    for end in wired.ends[0]:
+        end.setblocking(True)
+    for _ in range(sent):
+        wired.ends[0][0].send(b"x")
+        wired.ends[0][1].send(b"y")
+    asked = wired.channel.ask("carried", {}, what="count")
+    os.kill(wired.process.pid, signal.SIGCONT)
+    one, two, three = (Carried(*end) for end in asked.result()[0])
+    assert (one.came, two.came) == (sent, sent)
+    assert three.went + three.kept == 2 * sent
 
 
 @pytest.mark.parametrize("kept", [0, 2000])

@@ -42,16 +42,18 @@ class End:
         self.size = 0
         plug.setblocking(False)
 
-    def take(self) -> None:
-        """Pass on what has come. From a machine that has ended nothing comes any more."""
+    def take(self) -> bool:
+        """Pass on what has come, and say whether there may be more. From a machine that has ended
+        nothing comes any more."""
         for _ in range(AT_ONCE):
             try:
                 frame = self.plug.recv(FRAME_LIMIT)
             except BlockingIOError:
-                return
+                return False
             self.came += 1
             for other in self.others if self.up else ():
                 other.give(frame)
+        return True
 
     def give(self, frame: bytes) -> None:
         """Put a frame out here, now or when there is room."""
@@ -103,7 +105,9 @@ class Relay(Agent):
         want of room, and that still wait for some. What has come until now is among them."""
         for ends in self.underlays:
             for end in ends:
-                self._ready(end)
+                # More may have come than are taken at once.
+                while self._ready(end):
+                    pass
         self.reply(
             number,
             [
@@ -120,11 +124,13 @@ class Relay(Agent):
             end.clear()
         self.reply(number)
 
-    def _ready(self, end: End) -> None:
-        end.take()
+    def _ready(self, end: End) -> bool:
+        """Pass on what has come at an end, and say whether there may be more."""
+        more = end.take()
         for one in (end, *end.others):
             one.push()
             self._watch(one)
+        return more
 
     def _watch(self, end: End) -> None:
         """Be told when more can be put out here, as long as anything is kept."""
