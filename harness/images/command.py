@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from harness.images import templates
 from harness.images.archive import export, import_
 from harness.images.cache import Progress, list_images, remove
 from harness.images.catalogue import catalogue, default_name
@@ -95,25 +96,27 @@ def _list(_: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Image", "Open vSwitch", "MiB", "Built", "", box=box.SIMPLE)
+    table = Table("Image", "Open vSwitch", "MiB", "VM templates", "Built", "", box=box.SIMPLE)
     there = list_images()
     for stored in there:
         meta = stored.meta
         state = catalogue()[meta.name].description if stored.current else "outdated: not used"
         built = meta.built[:16].replace("T", " ")
-        table.add_row(meta.name, meta.version, str(meta.size >> 20), built, state)
+        booted = sum(map(templates.disk_usage, templates.of(meta.name))) if stored.current else 0
+        sizes = str(meta.size >> 20), str(booted >> 20) if booted else ""
+        table.add_row(meta.name, meta.version, *sizes, built, state)
     for name, recipe in catalogue().items():
         if not any(stored.meta.name == name and stored.current for stored in there):
-            table.add_row(name, "", "", "not built", recipe.description)
+            table.add_row(name, "", "", "", "not built", recipe.description)
     with suppress(ImageError):  # none is installed: `doctor` says how to
-        table.add_row("host", resolve("host").version, "", "", "installed on this machine")
+        table.add_row("host", resolve("host").version, "", "", "", "installed on this machine")
     Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     for name in arguments.names:
-        for path in remove(name):
+        for path in (*remove(name), *templates.remove(name)):
             print(f"removed {path}")
     return 0
 

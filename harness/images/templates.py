@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +24,7 @@ from harness.images import initramfs, kernel
 from harness.images.cache import Progress, Stored, full_disk_explained, images_directory
 from harness.images.errors import ImageError
 from harness.images.image import Image
-from harness.images.locks import Hold, lock, try_lock
+from harness.images.locks import Hold, describe_holders, lock, try_lock
 from harness.nodes import qemu, vm
 from harness.nodes.base import NodeError
 from harness.nodes.qemu import Machine
@@ -33,6 +35,9 @@ CARDS = (4, 24)
 MEMORY = 1024
 """MiB of each machine, most of which none ever touches."""
 EMULATED = "tcg"
+NEEDED_QEMU = (7, 2)
+"""The first version that has ``-netdev dgram``."""
+_HALF_MADE = re.compile(r"\.new-(.+)-[^-]*")
 INITRAMFS, META = "initramfs", "meta.json"
 AGENT = ".harness/agent.py"
 """Where the agent lies in a machine."""
@@ -149,7 +154,7 @@ class _Shelf:
         return Template(machine, self._path, hold)
 
     def _beside(self, what: str) -> Path:
-        return self._path.parent / "locks" / f"{self._path.name}.{what}"
+        return _beside(self._path, what)
 
     def _waiting(self, by_whom: str) -> None:
         self._progress(f"{self._name}: waiting for {by_whom}, which boots it")
@@ -168,14 +173,20 @@ class _Shelf:
 
     def _sweep(self) -> None:
         """Remove this one if it is damaged, those that are out of date, and half-made ones."""
+        # Machines that came from it go on: they have its files, not their names.
+        shutil.rmtree(self._path, ignore_errors=True)
         kind = self._path.name.rpartition("-")[0]
         for old in self._path.parent.glob(f"{kind}-*"):
-            held = try_lock(old.parent / "locks" / f"{old.name}.use")
-            if held is not None:
-                with held:
-                    shutil.rmtree(old, ignore_errors=True)
-        for half_made in self._path.parent.glob(f".new-{self._path.name}-*"):
-            shutil.rmtree(half_made, ignore_errors=True)
+            _discard(old)
+        for half_made in self._path.parent.glob(".new-*"):
+            whole = half_made.with_name(_HALF_MADE.sub(r"\1", half_made.name))
+            if whole == self._path:
+                shutil.rmtree(half_made, ignore_errors=True)
+                continue
+            maker = try_lock(_beside(whole, "make"))
+            if maker is not None:
+                with maker:
+                    shutil.rmtree(half_made, ignore_errors=True)
 
     def _make(self, stage: Stage, machine: Machine) -> None:
         release = kernel.version(self._kernel)
@@ -192,7 +203,8 @@ class _Shelf:
             raise
 
     def _boot(self, stage: Stage, machine: Machine) -> None:
-        staging = Path(tempfile.mkdtemp(prefix=f".new-{self._path.name}-", dir=self._path.parent))
+        prefix = f".new-{self._path.name}-"
+        staging = Path(tempfile.mkdtemp(prefix=prefix, dir=self._path.parent))
         try:
             files = {
                 "init": (0o755, INIT.encode()),
@@ -210,6 +222,54 @@ class _Shelf:
             shutil.rmtree(staging, ignore_errors=True)
 
 
+def _beside(path: Path, what: str) -> Path:
+    """A file that goes with the template in ``path``, and stays when that one goes."""
+    return path.parent / "locks" / f"{path.name}.{what}"
+
+
+def _discard(path: Path) -> str:
+    """Remove a template; or say who uses it, or is about to, and leave it."""
+    with ExitStack() as locks:
+        # Who is about to use it holds the first lock while he looks at it.
+        for lock_file in (_beside(path, "make"), _beside(path, "use")):
+            held = try_lock(lock_file)
+            if held is None:
+                return describe_holders(lock_file)
+            locks.enter_context(held)
+        shutil.rmtree(path, ignore_errors=True)
+    return ""
+
+
+def of(name: str) -> list[Path]:
+    """The templates of the images called ``name``, also those that are out of date."""
+    return [path for path in sorted(directory().glob(f"{name}-*")) if _image_of(path) == name]
+
+
+def _image_of(path: Path) -> str:
+    return path.name.rsplit("-", 4)[0]
+
+
+def remove(name: str) -> list[Path]:
+    """Remove the templates of the images called ``name``, and return their former paths. What is
+    remembered about accelerators that do not work with it is forgotten. Raise :class:`ImageError`
+    when one is in use: that one then stays whole."""
+    for refusal in directory().glob(f"locks/{name}-*.refused"):
+        if _image_of(refusal) == name:
+            refusal.unlink(missing_ok=True)
+    removed = []
+    for path in of(name):
+        users = _discard(path)
+        if users:
+            raise ImageError(f"a template of image {name} is in use by {users}: end that first")
+        removed.append(path)
+    return removed
+
+
+def disk_usage(path: Path) -> int:
+    """Bytes that a template takes on the disk: most of its machine's memory was never written."""
+    return sum(512 * file.stat().st_blocks for file in path.iterdir())
+
+
 def _describe(path: Path) -> _Meta:
     found = {name: (path / name).stat() for name in (INITRAMFS, vm.RAM, vm.STATE)}
     return _Meta({name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()})
@@ -223,16 +283,26 @@ def accelerators() -> Iterator[str]:
 
 
 def qemu_version() -> str:
-    """What QEMU says of itself. Raise :class:`ImageError` when there is none."""
+    """What QEMU says of itself. Raise :class:`ImageError` when there is none, or it is too old."""
     try:
         done = subprocess.run(
             [qemu.PROGRAM, "--version"], capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
         raise ImageError(
-            f"VMs need {qemu.PROGRAM}: run `sudo apt-get install qemu-system-x86`"
+            f"VMs need {qemu.PROGRAM}: run `sudo apt-get install --no-install-recommends "
+            "qemu-system-x86`"
         ) from None
-    return done.stdout.partition("\n")[0]
+    said = done.stdout.partition("\n")[0]
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    if found is None:
+        raise ImageError(f"`{qemu.PROGRAM} --version` says {said or done.stderr.strip()!r}")
+    if (int(found[1]), int(found[2])) < NEEDED_QEMU:
+        raise ImageError(
+            f"VMs need QEMU {'.'.join(map(str, NEEDED_QEMU))} or later, which can pass frames on "
+            f"over datagram sockets (Debian 12 has it): {qemu.PROGRAM} is {found[1]}.{found[2]}"
+        )
+    return said
 
 
 def _key(stored: Stored, stage: Stage, version: str, accelerator: str, cards: int) -> str:

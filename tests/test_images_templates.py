@@ -1,0 +1,443 @@
+"""Templates: made once, whole or not at all, for just what they were made of. Nothing boots here:
+what would boot a machine writes two small files."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.images import Image, ImageError, templates
+from harness.images.cache import Meta, Stored, images_directory
+from harness.images.command import _list, _remove
+from harness.images.locks import try_lock
+from harness.images.templates import BOOTED, Stage, template
+from harness.nodes import qemu, vm
+from harness.nodes.base import NodeError
+from harness.nodes.qemu import Machine
+from harness.nodes.vm import VmNode
+
+KEY = "0" * 16
+
+
+class Boots:
+    """Stands in for what boots a machine."""
+
+    def __init__(self) -> None:
+        self.machines: list[Machine] = []
+        self.fails: dict[str, Exception] = {}
+        """What happens instead, by accelerator."""
+        self.said: list[str] = []
+
+    def make_template(
+        self, machine: Machine, directory: Path, prepare: Callable[[VmNode], None]
+    ) -> None:
+        del prepare
+        self.machines.append(machine)
+        assert machine.initramfs.parent == directory
+        assert b"harness/agent.py" in machine.initramfs.read_bytes()
+        (directory / vm.RAM).write_bytes(b"memory")
+        if machine.accelerator in self.fails:
+            raise self.fails[machine.accelerator]
+        (directory / vm.STATE).write_bytes(b"state")
+
+    @property
+    def count(self) -> int:
+        return len(self.machines)
+
+    def template(self, image: Image, stage: Stage = BOOTED, cards: int = 0) -> templates.Template:
+        return template(image, stage, cards=cards, progress=self.said.append)
+
+
+@pytest.fixture
+def boots(monkeypatch: pytest.MonkeyPatch) -> Boots:
+    made = Boots()
+    monkeypatch.setattr(vm, "make_template", made.make_template)
+    return made
+
+
+def set_version(program: Path, said: str, status: int = 0) -> None:
+    program.write_text(f"#!/bin/sh\necho '{said}'\nexit {status}\n")
+    program.chmod(0o755)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A QEMU that knows its version."""
+    made = tmp_path / "qemu"
+    set_version(made, "QEMU emulator version 7.2.22 (Debian 1:7.2)")
+    monkeypatch.setattr(qemu, "PROGRAM", str(made))
+    return made
+
+
+@pytest.fixture
+def image(tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> Image:
+    """An image with a kernel, in a cache of its own, on a machine without KVM."""
+    del program
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(templates, "accelerators", lambda: iter(["tcg"]))
+    path = images_directory() / f"trixie-{KEY}"
+    (path / "rootfs/etc").mkdir(parents=True)
+    (path / "kernel/lib/modules/6.1-x").mkdir(parents=True)
+    (path / "kernel/vmlinuz").touch()
+    meta = Meta(
+        name="trixie",
+        key=KEY,
+        suite="trixie",
+        version="3.5.0",
+        architecture=os.uname().machine,
+        packages=(),
+        built="2026-01-01T00:00:00+00:00",
+        size=1,
+    )
+    (path / "meta.json").write_bytes(msgspec.json.encode(meta))
+    return Image(
+        name="trixie",
+        version="3.5.0",
+        suite="trixie",
+        key=KEY,
+        lower=(path / "rootfs",),
+        ovs_prefix="/usr",
+        stored=Stored(meta=meta, path=path, current=True),
+    )
+
+
+def there() -> list[str]:
+    """What is in the directory of templates, but locks."""
+    return sorted(path.name for path in templates.directory().iterdir() if path.name != "locks")
+
+
+def test_a_template_is_made_once(image: Image, boots: Boots) -> None:
+    first = boots.template(image)
+    assert boots.said == ["trixie: booting Linux 6.1-x once, under tcg"]
+    assert first.machine.kernel == image.lower[0].parent / "kernel/vmlinuz"
+    assert first.machine.initramfs == first.path / "initramfs"
+    assert first.machine.cards == templates.CARDS[0]
+    assert sorted(path.name for path in first.path.iterdir()) == [
+        "initramfs",
+        "meta.json",
+        "ram",
+        "state",
+    ]
+    again = boots.template(image)
+    assert again[:2] == first[:2]
+    assert boots.count == 1
+    assert there() == [first.path.name]
+
+
+def truncate(path: Path) -> None:
+    with (path / vm.RAM).open("r+b") as ram:
+        ram.truncate(3)
+
+
+def change(path: Path) -> None:
+    """As long as before, and other content."""
+    (path / vm.STATE).write_bytes(b"stATe")
+
+
+def set_meta(path: Path, text: str) -> None:
+    (path / "meta.json").write_text(text)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "truncated memory": truncate,
+    "changed state": change,
+    "no state": lambda path: (path / vm.STATE).unlink(),
+    "no initramfs": lambda path: (path / "initramfs").unlink(),
+    "no meta": lambda path: (path / "meta.json").unlink(),
+    "meta is no JSON": lambda path: set_meta(path, "{"),
+    "meta of another kind": lambda path: set_meta(path, "{}"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+@pytest.mark.parametrize("used", [False, True])
+def test_a_damaged_template_is_made_anew(image: Image, boots: Boots, what: str, used: bool) -> None:
+    """Also while machines run that came from it: they have its files, and not their names."""
+    first = boots.template(image)
+    if not used:
+        first.hold.close()
+    DAMAGES[what](first.path)
+    boots.said.clear()
+    second = boots.template(image)
+    assert boots.said == [
+        f"trixie: the template in {first.path} is damaged",
+        "trixie: booting Linux 6.1-x once, under tcg",
+    ]
+    assert boots.count == 2
+    assert second.path == first.path
+    assert (second.path / vm.RAM).read_bytes() == b"memory"
+    assert (second.path / vm.STATE).read_bytes() == b"state"
+    assert there() == [second.path.name]
+
+
+def test_what_it_is_made_of_changes_and_the_old_one_goes(
+    image: Image, boots: Boots, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [boots.template(image).path]
+
+    def made_anew(stage: Stage = BOOTED) -> None:
+        made = boots.template(image, stage)
+        made.hold.close()
+        paths.append(made.path)
+        assert boots.count == len(paths) == len(set(paths))
+
+    set_version(program, "QEMU emulator version 10.0.2")
+    made_anew()
+    # The first is in use: its hold is as long as this process.
+    assert len(there()) == 2
+    monkeypatch.setattr(qemu, "KERNEL_ARGUMENTS", ("quiet",))
+    made_anew()
+    monkeypatch.setattr(templates, "INIT", "#!/bin/sh\n")
+    made_anew()
+    made_anew(Stage("booted", "more", lambda _: None))
+    assert there() == sorted([paths[0].name, paths[-1].name])
+    # Another stage, or more network cards: both are needed.
+    made_anew(Stage("further", "", lambda _: None))
+    assert len(there()) == 3
+
+
+@pytest.fixture(autouse=True)
+def released(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let go of what tests hold: otherwise that is as long as this process."""
+    held = []
+
+    def remember(path: Path, *, shared: bool = False) -> object:
+        found = try_lock(path, shared=shared)
+        if found is not None:
+            held.append(found)
+        return found
+
+    monkeypatch.setattr(templates, "try_lock", remember)
+    yield
+    for one in held:
+        one.close()
+
+
+@pytest.mark.parametrize(("wanted", "cards"), [(0, 4), (4, 4), (5, 24), (24, 24)])
+def test_network_cards_come_in_two_sizes(
+    image: Image, boots: Boots, wanted: int, cards: int
+) -> None:
+    assert boots.template(image, cards=wanted).machine.cards == cards
+
+
+def test_there_is_an_end_to_network_cards(image: Image, boots: Boots) -> None:
+    with pytest.raises(ImageError, match="has 24 network cards at most, not 25"):
+        boots.template(image, cards=25)
+
+
+@pytest.mark.parametrize("change", ["prefix", "host"])
+def test_only_images_of_the_catalogue_have_a_kernel(
+    image: Image, boots: Boots, change: str
+) -> None:
+    lower = (Path("/x"), *image.lower) if change == "prefix" else image.lower
+    stored = None if change == "host" else image.stored
+    other = msgspec.structs.replace(image, name="that", lower=lower, stored=stored)
+    with pytest.raises(ImageError, match="image that has no kernel"):
+        boots.template(other)
+
+
+def test_half_made_ones_are_swept_unless_somebody_makes_them(image: Image, boots: Boots) -> None:
+    label = boots.template(image).path.name
+    busy = f"bookworm-booted-4-tcg-{KEY}"
+    for name in (f".new-{label}-x_1", f".new-forky-switch-4-kvm-{KEY}-ab", f".new-{busy}-ab"):
+        (templates.directory() / name).mkdir()
+    with try_lock(templates.directory() / f"locks/{busy}.make") or pytest.fail("it is free"):
+        boots.template(image, Stage("booted", "more", lambda _: None))
+        assert [name for name in there() if name.startswith(".")] == [f".new-{busy}-ab"]
+    change(templates.directory() / there()[-1])
+    boots.template(image, Stage("booted", "more", lambda _: None))
+    assert [name for name in there() if name.startswith(".")] == []
+
+
+def test_one_that_somebody_is_about_to_use_is_not_swept(image: Image, boots: Boots) -> None:
+    """Another version of the harness has looked at it, and will hold it next."""
+    path = boots.template(image).path
+    other = path.with_name(f"{path.name[:-16]}{KEY}")
+    path.rename(other)
+    with try_lock(templates.directory() / f"locks/{other.name}.make") or pytest.fail("it is free"):
+        boots.template(image)
+        assert other.name in there()
+
+
+# -- what does not work
+
+
+def test_what_is_known_of_an_accelerator_that_does_not_work(
+    image: Image, boots: Boots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "accelerators", lambda: iter(["kvm", "tcg"]))
+    boots.fails["kvm"] = NodeError("it hangs")
+    made = boots.template(image)
+    assert [machine.accelerator for machine in boots.machines] == ["kvm", "tcg"]
+    assert made.machine.accelerator == "tcg"
+    assert there() == [made.path.name]
+    change(made.path)
+    assert boots.template(image).machine.accelerator == "tcg"
+    # It is not waited for again, until the user says so.
+    assert [machine.accelerator for machine in boots.machines[2:]] == ["tcg"]
+    boots.fails["tcg"] = NodeError("no memory")
+    change(made.path)
+    with pytest.raises(ImageError) as info:
+        boots.template(image)
+    said = str(info.value)
+    assert said.startswith("image trixie does not boot under kvm: it hangs (remembered in ")
+    assert said.endswith("; under tcg: no memory")
+    assert there() == []
+    # What failed under emulation is tried again.
+    boots.fails.clear()
+    assert boots.template(image).machine.accelerator == "tcg"
+
+
+def test_to_remove_an_image_is_to_try_its_accelerators_anew(
+    image: Image, boots: Boots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "accelerators", lambda: iter(["kvm", "tcg"]))
+    boots.fails["kvm"] = NodeError("it hangs")
+    with boots.template(image).hold, pytest.raises(ImageError, match=f"process {os.getpid()}: end"):
+        templates.remove("trixie")
+    (removed,) = templates.remove("trixie")
+    assert not removed.exists()
+    assert there() == []
+    boots.fails.clear()
+    assert boots.template(image).machine.accelerator == "kvm"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.ENOSPC, "is full .*: free 500 MB"), (errno.EACCES, "set XDG_CACHE_HOME")],
+)
+def test_a_disk_that_is_full_or_closed_is_one_clear_error(
+    image: Image, boots: Boots, number: int, said: str
+) -> None:
+    boots.fails["tcg"] = OSError(number, os.strerror(number))
+    with pytest.raises(ImageError, match=said):
+        boots.template(image)
+    assert there() == []
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import msgspec
+from harness.images import Image, templates
+from harness.nodes import qemu, vm
+
+qemu.PROGRAM = sys.argv[1]
+templates.accelerators = lambda: iter(["tcg"])
+
+def make_template(machine, directory, prepare):
+    if sys.argv[3] == "never":
+        sys.exit("it is made twice")
+    open(sys.argv[3]).read()
+    (directory / vm.RAM).touch()
+    (directory / vm.STATE).touch()
+
+vm.make_template = make_template
+image = msgspec.json.decode(sys.argv[2], type=Image, dec_hook=lambda kind, value: kind(value))
+print(templates.template(image, progress=lambda line: print(line, flush=True)).path)
+"""
+
+
+def elsewhere(program: Path, image: Image, go: Path | str) -> subprocess.Popen[str]:
+    text = msgspec.json.encode(image, enc_hook=str).decode()
+    argv = [sys.executable, "-c", ELSEWHERE, str(program), text, str(go)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_make_it_once(image: Image, program: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with elsewhere(program, image, go) as first:
+        assert first.stdout is not None
+        assert "booting Linux 6.1-x" in first.stdout.readline()
+        with elsewhere(program, image, "never") as second:
+            assert second.stdout is not None
+            waiting = f"trixie: waiting for process {first.pid}, which boots it\n"
+            assert second.stdout.readline() == waiting
+            go.write_text("go")
+            assert first.stdout.read() == second.stdout.read()
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert len(there()) == 1
+
+
+def test_a_process_that_is_killed_while_it_makes_one_is_no_obstacle(
+    image: Image, boots: Boots, program: Path, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with elsewhere(program, image, go) as other, go.open("w"):
+        other.kill()
+    assert len(there()) == 1
+    made = boots.template(image)
+    assert there() == [made.path.name]
+
+
+# -- QEMU's version
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)", None),
+        ("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)", None),
+        ("QEMU emulator version 7.10.0", None),
+        (
+            "QEMU emulator version 5.2.0 (Debian 1:5.2+dfsg-11)",
+            r"^VMs need QEMU 7\.2 or later, .* is 5\.2$",
+        ),
+        ("QEMU emulator version 7.1.94 (v7.2.0-rc4)", r"^VMs need QEMU 7\.2 .* is 7\.1$"),
+        ("hello", "--version` says 'hello'$"),
+        ("", "--version` says ''$"),
+    ],
+)
+def test_qemu_is_new_enough_or_an_error(program: Path, said: str, wrong: str | None) -> None:
+    set_version(program, said, status=0 if said else 1)
+    if wrong is None:
+        assert templates.qemu_version() == said
+        return
+    with pytest.raises(ImageError, match=wrong):
+        templates.qemu_version()
+
+
+def test_without_qemu_the_error_has_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-none")
+    with pytest.raises(ImageError, match="run `sudo apt-get install .*qemu-system-x86`"):
+        templates.qemu_version()
+
+
+# -- the command line
+
+
+def test_the_command_shows_and_removes_them_with_their_image(
+    image: Image, boots: Boots, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = boots.template(image)
+    (made.path / vm.RAM).write_bytes(bytes(3 << 20))
+    monkeypatch.setattr(templates, "disk_usage", lambda path: (path / vm.RAM).stat().st_size)
+    assert _list(argparse.Namespace()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "VM templates" in next(line for line in lines if "Open vSwitch" in line)
+    arguments = argparse.Namespace(names=["trixie"])
+    # Who has a template has the image, too.
+    with image.hold(), made.hold, pytest.raises(ImageError, match="in use by"):
+        _remove(arguments)
+    assert made.path.is_dir()
+    assert image.lower[0].is_dir()
+    assert _remove(arguments) == 0
+    assert f"removed {made.path}" in capsys.readouterr().out
+    assert there() == []
+
+
+def test_what_was_never_written_takes_no_place(tmp_path: Path) -> None:
+    with (tmp_path / "ram").open("wb") as ram:
+        ram.truncate(1 << 30)
+    (tmp_path / "state").write_bytes(bytes(10_000))
+    assert 10_000 <= templates.disk_usage(tmp_path) < 1 << 20
