@@ -33,6 +33,8 @@ AWAKE_BOUND = 60.0
 CLOCK_QUESTIONS = 5
 CONSOLE_KEPT = 1 << 20
 """Bytes of a console at most that are kept."""
+TAIL = 15
+"""Lines of it in an error."""
 TROUBLE = re.compile(
     r"Kernel panic|\bOops\b|\bBUG:|\bKASAN\b|general protection fault|unable to handle kernel"
 )
@@ -71,8 +73,11 @@ class Console:
         return self.text[start : start + 4000]
 
     def tail(self) -> str:
-        """Its last lines, for an error."""
-        lines = self.text.strip().splitlines()[-15:]
+        """Its last lines, for an error, and the one that says why the kernel is broken."""
+        lines = self.text.strip().splitlines()[-TAIL:]
+        why = self.trouble.partition("\n")[0]
+        if why and why not in lines:
+            lines = [why, "…", *lines]
         return "its console ended with:\n  " + "\n  ".join(lines or ["nothing"])
 
     def hear(self, _events: int = 0) -> None:
