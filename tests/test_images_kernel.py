@@ -17,6 +17,8 @@ from harness.images.kernel import Extractor, index_modules, place, require, vers
     [
         ("./boot/vmlinuz-6.12.48-cloud-amd64", "vmlinuz"),
         ("boot/vmlinuz-6.12.48-cloud-amd64", "vmlinuz"),
+        ("./usr/lib/modules/7.2.12+deb14-cloud-amd64/vmlinuz", "vmlinuz"),
+        ("./lib/modules/6.12/kernel/vmlinuz", "lib/modules/6.12/kernel/vmlinuz"),
         ("./lib/modules/6.12/kernel/net/tun.ko.xz", "lib/modules/6.12/kernel/net/tun.ko.xz"),
         ("./usr/lib/modules/6.12/modules.order", "lib/modules/6.12/modules.order"),
         ("./usr/lib/modules/6.12", "lib/modules/6.12"),

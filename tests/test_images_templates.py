@@ -87,6 +87,7 @@ def image(tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> Ima
     (path / "rootfs/etc").mkdir(parents=True)
     (path / "kernel/lib/modules/6.1-x").mkdir(parents=True)
     (path / "kernel/vmlinuz").touch()
+    (path / "kernel/lib/modules/6.1-x/modules.dep").touch()
     meta = Meta(
         name="trixie",
         key=KEY,
@@ -242,6 +243,13 @@ def test_only_images_of_the_catalogue_have_a_kernel(
     other = msgspec.structs.replace(image, name="that", lower=lower, stored=stored)
     with pytest.raises(ImageError, match="image that has no kernel"):
         boots.template(other)
+
+
+def test_an_image_that_lost_its_kernel(image: Image, boots: Boots) -> None:
+    (image.lower[0].parent / "kernel/vmlinuz").unlink()
+    with pytest.raises(ImageError, match="image trixie holds no kernel/vmlinuz"):
+        boots.template(image)
+    assert there() == []
 
 
 def test_half_made_ones_are_swept_unless_somebody_makes_them(image: Image, boots: Boots) -> None:

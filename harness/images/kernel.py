@@ -42,10 +42,11 @@ def place(name: str) -> str:
     parts = safe_parts(name)
     if parts[:1] == ("usr",):
         parts = parts[1:]
-    if parts[:2] == ("lib", "modules") and len(parts) > 2:
-        return "/".join(parts)
     if len(parts) == 2 and parts[0] == "boot" and parts[1].startswith("vmlinuz-"):
         return VMLINUZ
+    if parts[:2] == ("lib", "modules") and len(parts) > 2:
+        # From Debian 14 on it lies with its modules, until it is installed.
+        return VMLINUZ if parts[3:] == ("vmlinuz",) else "/".join(parts)
     return ""
 
 
@@ -59,9 +60,9 @@ def version(directory: Path) -> str:
     return found.name
 
 
-def require(directory: Path, name: str) -> None:
-    """Raise :class:`ImageError` when ``directory`` does not hold all of the kernel of the image
-    called ``name``."""
+def require(directory: Path, name: str) -> str:
+    """:func:`version` of the kernel of the image called ``name``. Raise :class:`ImageError` when
+    ``directory`` does not hold all of it."""
     try:
         release = version(directory)
     except ImageError:
@@ -69,6 +70,7 @@ def require(directory: Path, name: str) -> None:
     for file in (VMLINUZ, f"{MODULES}/{release}/modules.dep"):
         if not (directory / file).is_file():
             raise ImageError(f"image {name} holds no {DIRECTORY}/{file}")
+    return release
 
 
 def index_modules(directory: Path) -> None:

@@ -189,7 +189,7 @@ class _Shelf:
                     shutil.rmtree(half_made, ignore_errors=True)
 
     def _make(self, stage: Stage, machine: Machine) -> None:
-        release = kernel.version(self._kernel)
+        release = kernel.require(self._kernel, self._name)
         refusal = self._beside("refused")
         if refusal.is_file():
             raise NodeError(refusal.read_text(encoding="utf-8"))
