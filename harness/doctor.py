@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import pwd
 import shutil
 import subprocess
@@ -15,14 +16,16 @@ from pathlib import Path
 from typing import Literal
 
 from harness import images
+from harness.images import kernel, templates
 from harness.nodes.base import NodeError
 from harness.nodes.namespace import Fabric
 
-Area = Literal["node", "build", "image"]
+Area = Literal["node", "vm", "build", "image", "kernel"]
 
 _DISK_NEEDED = 500 << 20
 _BOUND = 30.0
 _PLAIN_WIDTH = 160
+_QEMU_REMEDY = "sudo apt-get install --no-install-recommends qemu-system-x86"
 _MODULES = {"overlayfs": "overlay", "veth": "veth", "bridge": "bridge", "packet ring": "af_packet"}
 _PURPOSE = {
     "/proc": "its own /proc in a node",
@@ -42,7 +45,8 @@ class Finding:
     """One thing that was tried. ``remedy`` is a command or setting; empty when ``ok``."""
 
     area: Area
-    """What can't be done without it: run any node, build any image, or run this one image."""
+    """What can't be done without it: run any node made of namespaces, run any virtual machine,
+    build any image, run this one image, or boot this one image's kernel."""
     subject: str
     ok: bool
     said: str
@@ -62,20 +66,35 @@ def examine() -> list[Finding]:
     """Try everything that the harness needs of this machine. Leaves nothing behind."""
     found = _examine_node()
     nodes_run = all(finding.ok for finding in found)
+    found += _examine_machines()
     found += _examine_building()
     found += [_examine_image(name, nodes_run) for name in (*images.catalogue(), "host")]
+    found += [_examine_kernel(name) for name in images.catalogue()]
     return found
 
 
 def targets(findings: Sequence[Finding]) -> list[TargetFinding]:
     """What follows from ``findings`` for each target."""
-    broken = [finding.subject for finding in findings if finding.area == "node" and not finding.ok]
-    found = []
-    for image in (finding for finding in findings if finding.area == "image"):
-        missing = broken + ([] if image.ok else [f"image {image.subject} ({image.said})"])
-        said = f"missing: {', '.join(missing)}" if missing else image.said
-        found.append(TargetFinding(f"{image.subject}/namespace/netdev", not missing, said))
-    return found
+    areas: dict[Area, tuple[Area, tuple[str, ...]]] = {
+        "image": ("node", ("namespace/netdev",)),
+        "kernel": ("vm", ("vm/kernel", "vm/netdev")),
+    }
+    return [
+        _conclude(f"{finding.subject}/{kind}", findings, areas[finding.area][0], finding)
+        for finding in findings
+        if finding.area in areas
+        for kind in areas[finding.area][1]
+    ]
+
+
+def _conclude(
+    target: str, findings: Sequence[Finding], area: Area, image: Finding
+) -> TargetFinding:
+    missing = [finding.subject for finding in findings if finding.area == area and not finding.ok]
+    if not image.ok:
+        missing.append(f"image {image.subject} ({image.said})")
+    said = f"missing: {', '.join(missing)}" if missing else image.said
+    return TargetFinding(target, not missing, said)
 
 
 def default_target() -> str:
@@ -159,6 +178,48 @@ def _user_namespace_remedy() -> str:
     return "in a container, start it with --security-opt seccomp=unconfined, or run as root"
 
 
+# ------------------------------------------------------------------------- virtual machines
+
+
+def _examine_machines() -> list[Finding]:
+    try:
+        said = templates.qemu_version().partition(" (")[0]
+    except images.ImageError as error:
+        qemu = Finding("vm", "QEMU", False, str(error).partition(": run `")[0], _QEMU_REMEDY)
+    else:
+        qemu = Finding("vm", "QEMU", True, said)
+    found = [qemu, _examine_accelerator()]
+    if shutil.which("setpriv") is None:
+        remedy = "sudo apt-get install util-linux"
+        found.append(Finding("vm", "setpriv", False, "there is no setpriv", remedy))
+    return found
+
+
+def _examine_accelerator() -> Finding:
+    """What is tried first. Whether it works is found out by booting a machine."""
+    first, *_ = templates.accelerators()
+    if first != templates.EMULATED:
+        return Finding("vm", "accelerator", True, f"{first}; emulation where that does not work")
+    why = "may not be opened" if Path("/dev/kvm").exists() else "is not there"
+    return Finding("vm", "accelerator", True, f"emulation: /dev/kvm {why}")
+
+
+def _examine_kernel(name: str) -> Finding:
+    try:
+        image = images.resolve(name, build=False)
+        assert image.stored is not None  # it is one of the catalogue
+        release = kernel.require(image.stored.path / kernel.DIRECTORY, name)
+    except images.ImageError as error:
+        if not images.catalogue()[name].kernel:
+            said = f"the catalogue has no kernel for {platform.machine()}"
+            return Finding("kernel", name, False, said)
+        if "not built" in str(error):
+            return _examine_unbuilt("kernel", name)
+        said = str(error).removeprefix(f"image {name} ")
+        return Finding("kernel", name, False, said, _anew(name))
+    return Finding("kernel", name, True, f"Open vSwitch {image.version}, Linux {release}")
+
+
 # ----------------------------------------------------------------------------------- images
 
 
@@ -197,7 +258,7 @@ def _examine_image(name: str, nodes_run: bool) -> Finding:
         if name == "host":
             said = str(error).partition("; ")[0].removeprefix("image host: ")
             return Finding("image", name, False, said, _after(str(error)))
-        return _examine_unbuilt(name)
+        return _examine_unbuilt("image", name)
     refused = _try_node(image) if nodes_run else ""
     if refused:
         remedy = "use an image of the catalogue" if name == "host" else _anew(name)
@@ -224,10 +285,10 @@ def _try_node(image: images.Image) -> str:
     return ""
 
 
-def _examine_unbuilt(name: str) -> Finding:
+def _examine_unbuilt(area: Area, name: str) -> Finding:
     if images.obstacles():
-        return Finding("image", name, False, "not built")  # the remedy is that of building
-    return Finding("image", name, True, "not built yet; a run builds it (about a minute)")
+        return Finding(area, name, False, "not built")  # the remedy is that of building
+    return Finding(area, name, True, "not built yet; a run builds it (about a minute)")
 
 
 def _after(message: str) -> str:
@@ -254,7 +315,11 @@ def report(findings: Sequence[Finding]) -> None:
         return Text("ok", "green") if ok else Text("missing", "red")
 
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
-    titles: dict[Area, str] = {"node": "Running nodes", "build": "Building images"}
+    titles: dict[Area, str] = {
+        "node": "Running nodes made of namespaces",
+        "vm": "Running virtual machines",
+        "build": "Building images",
+    }
     for area, title in titles.items():
         table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False)
         for finding in (finding for finding in findings if finding.area == area):
@@ -265,11 +330,12 @@ def report(findings: Sequence[Finding]) -> None:
         name = target.target + (" (default)" if target.target == default_target() else "")
         table.add_row(Text("runs", "green") if target.ok else Text("no", "red"), name, target.said)
     console.print(table)
-    remedies = [finding for finding in findings if finding.remedy]
+    remedies = [f"  {finding.subject}: {finding.remedy}" for finding in findings if finding.remedy]
     if remedies:
         console.print("How to get what is missing:")
-    for finding in remedies:
-        console.print(Text(f"  {finding.subject}: {finding.remedy}"))
+    # An image that is made anew has its kernel, too: the remedy of both is one.
+    for remedy in dict.fromkeys(remedies):
+        console.print(Text(remedy))
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
