@@ -77,9 +77,9 @@ class MachineSite:
                     self._cards[end.switch].append(end.interface)
             machine, path, _hold = self._template(max(map(len, cables.values()), default=0))
             _refuse_too_many(len(cables), machine.memory)
-            self._starting += [
-                vm.clone(name, machine, path, plugs) for name, plugs in cables.items()
-            ]
+            for name, plugs in cables.items():
+                # One by one: if the next can't be started, those before it have to be ended.
+                self._starting.append(vm.clone(name, machine, path, plugs))
             if inner:
                 self._relay = _Relay(inner)
         finally:
