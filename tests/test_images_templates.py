@@ -331,6 +331,16 @@ def test_a_disk_that_is_full_or_closed_is_one_clear_error(
     assert there() == []
 
 
+def test_a_disk_with_too_little_room_is_told_before_anything_boots(
+    image: Image, boots: Boots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "NEEDED_DISK", 1 << 40)
+    with pytest.raises(ImageError, match=r"takes up to \d+ MiB, and in .* are \d+ free: make room"):
+        boots.template(image)
+    assert boots.count == 0
+    assert there() == []
+
+
 ELSEWHERE = """
 import sys
 from pathlib import Path

@@ -330,6 +330,14 @@ NOT_MADE: dict[str, tuple[str, str]] = {
         "greet(); console.sendall(b'Booting'); signal.pause()",
         "^template: no answer after .*boot.*; its console ended with:\n  Booting$",
     ),
+    "its disk is full": (
+        "greet(); os.kill(os.getpid(), signal.SIGBUS)",
+        "^template: the node has ended, asked to boot; QEMU was ended by SIGBUS; its console ",
+    ),
+    "QEMU gives up": (
+        "greet(); sys.exit('qemu: fatal: Trying to execute code outside RAM')",
+        "asked to boot; QEMU ended with status 1: qemu: fatal: Trying .* RAM; its console ended",
+    ),
     "it says nothing": (
         "greet()",
         "^template: the node has ended, asked to boot; its console ended with:\n  nothing$",

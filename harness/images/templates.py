@@ -34,6 +34,8 @@ CARDS = (4, 24)
 """Network cards of a machine: the first of these that is enough. More take longer to boot with."""
 MEMORY = 1024
 """MiB of each machine, most of which none ever touches."""
+NEEDED_DISK = MEMORY + 512
+"""MiB: a machine's memory, should it use all of it, and its root file system."""
 EMULATED = "tcg"
 NEEDED_QEMU = (7, 2)
 """The first version that has ``-netdev dgram``."""
@@ -204,6 +206,13 @@ class _Shelf:
 
     def _boot(self, stage: Stage, machine: Machine) -> None:
         prefix = f".new-{self._path.name}-"
+        free = shutil.disk_usage(self._path.parent).free >> 20
+        if free < NEEDED_DISK:
+            # Later it would be a machine that ends while it boots, for no reason that it knows.
+            raise ImageError(
+                f"a template takes up to {NEEDED_DISK} MiB, and in {self._path.parent} are {free} "
+                "free: make room there, or set XDG_CACHE_HOME to another place"
+            )
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=self._path.parent))
         try:
             files = {

@@ -8,6 +8,7 @@ Protocol", "Migration".
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import time
@@ -220,6 +221,17 @@ class Qemu:
             self._said += self.process.stderr.read().decode(errors="replace").strip()[-2000:]
         self.process.wait()
         return QemuError(f"QEMU ended {when}: {self._said or 'it printed nothing'}")
+
+    def fate(self) -> str:
+        """What ended it, in words, if it was not its machine. To be asked for when its streams
+        have ended."""
+        try:
+            status = self.process.wait(timeout=_BOUND)
+        except subprocess.TimeoutExpired:
+            return "QEMU does not end"
+        if status < 0:
+            return f"QEMU was ended by {signal.Signals(-status).name}"
+        return str(self._ended(f"with status {status}")) if status else ""
 
     def close(self) -> None:
         """End it. Idempotent."""

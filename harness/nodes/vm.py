@@ -120,7 +120,8 @@ class VmNode(RemoteNode):
     def _last_words(self) -> str:
         # The console may have said more than has been heard so far.
         self.console.hear()
-        return f"; {self.console.tail()}"
+        fate = self._qemu.fate() if self.channel.lost is not None else ""
+        return "".join(f"; {words}" for words in (fate, self.console.tail()) if words)
 
     def close(self) -> None:
         """End the machine. Idempotent."""
