@@ -8,6 +8,7 @@ Protocol", "Migration".
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -69,17 +70,11 @@ def command_line(
     machine: Machine, ram: Path, plugs: Plugs, *, private: bool, incoming: bool
 ) -> list[str]:
     """QEMU's command line. ``ram`` is the file that the machine's memory is; with ``private`` what
-    the machine writes stays its own. With ``incoming`` it waits for a state to go on from.
-
-    The kernel ends the process with the one that started it (setpriv(1)); where it would do so
-    too early, the agent ends the machine when its channel closes.
-    """
+    the machine writes stays its own. With ``incoming`` it waits for a state to go on from."""
     memory = f"{machine.memory}M"
     share = "off" if private else "on"
     accelerator = "kvm" if machine.accelerator == "kvm" else "tcg,thread=multi"
-    line = ["setpriv", "--pdeathsig", "KILL"] if started_by_main_thread() else []
-    line.append(PROGRAM)
-    line += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    line = [PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     line += ["-machine", "q35,memory-backend=ram,vmport=off", "-accel", accelerator]
     line += ["-cpu", "host" if machine.accelerator == "kvm" else "max", "-smp", "1"]
     line += ["-m", memory]
@@ -99,6 +94,16 @@ def command_line(
             card += f",netdev=cable{number}"
         line += ["-device", f"{card},id={CARD}{number}"]
     return line + (["-incoming", "defer"] if incoming else [])
+
+
+def _ending_with_us(line: list[str]) -> list[str]:
+    """A command that the kernel ends when this process ends (setpriv(1)), and that does not begin
+    when this process has ended before the kernel was told. Where the kernel would end it too early,
+    it is the agent who ends the machine, when its channel closes."""
+    if not started_by_main_thread():
+        return line
+    begin = ["sh", "-c", 'test "$PPID" = "$0" && exec "$@"', str(os.getpid())]
+    return ["setpriv", "--pdeathsig", "KILL", *begin, *line]
 
 
 def _escape(path: Path) -> str:
@@ -126,7 +131,9 @@ class Qemu:
         inherited = [channel, monitor, console, *cables]
         fds = [end.fileno() for end in inherited]
         plugs = Plugs(fds[0], fds[1], fds[2], fds[3:])
-        line = command_line(machine, ram, plugs, private=private, incoming=incoming)
+        line = _ending_with_us(
+            command_line(machine, ram, plugs, private=private, incoming=incoming)
+        )
         with monitor:
             try:
                 self.process = subprocess.Popen(
