@@ -17,7 +17,7 @@ import pytest
 
 from harness.images import ImageError, kernel, resolve
 from harness.images.templates import Template, template
-from harness.lab.machines import SWITCH
+from harness.lab.stages import SWITCH
 from harness.nodes import vm
 from harness.nodes.base import CommandFailed, NodeError, NodeLost
 from harness.nodes.channel import pump

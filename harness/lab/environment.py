@@ -118,7 +118,8 @@ def namespaces(target: Target, fabric: Fabric, lower: Sequence[Path]) -> Callabl
 def _prepare_machines(target: Target, progress: Progress) -> Environment:
     from harness.images import resolve
     from harness.images.templates import BOOTED, template
-    from harness.lab.machines import SWITCH, MachineSite
+    from harness.lab.machines import MachineSite
+    from harness.lab.stages import SWITCH
 
     image = resolve(target.image, progress=progress)
     hold = image.hold()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from harness.images.templates import Stage, Template
+from harness.images.templates import Template
 from harness.lab.errors import LabError
 from harness.lab.plan import Plan, Wire
 from harness.lab.sites import Carried, set_up_ports
@@ -19,30 +18,12 @@ from harness.nodes.channel import Channel
 from harness.nodes.programs import spawn, started_by_main_thread
 from harness.nodes.remote import RemoteNode
 from harness.nodes.vm import Cable, StartingVm, VmNode
-from harness.ovs import daemons, layout
-from harness.ovs import options as run_options
-from harness.ovs.tasks import Task
+from harness.polling import eventually
 
+RECEIVED_BOUND = 5.0
+"""Seconds within which a card has handed over what it was given."""
 SPARE = 1024
 """MiB of the machine's memory that are left to others."""
-
-
-def _start_daemons(node: RemoteNode) -> None:
-    installed = layout.find(node)
-    options = daemons.usual(installed, "template", "system")
-    Task(daemons.start(node, installed, options)).result()
-
-
-def _digest(*files: str) -> str:
-    return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
-
-
-SWITCH = Stage(
-    "switch",
-    _digest(__file__, daemons.__file__, layout.__file__, run_options.__file__),
-    _start_daemons,
-)
-"""Both daemons run: to start them takes an emulated processor seconds."""
 
 
 class MachineSite:
@@ -104,15 +85,41 @@ class MachineSite:
         """See :class:`~harness.lab.sites.Site`."""
         assert self._relay is not None
         change = {"do": "set", "name": interface, "up": up}
+        number, wire, place = self._end(switch, interface)
+        if not up:
+            self._relay.plug(number, place, up=False)
+            self._received_all(switch, interface)
         self._nodes[switch].change_links([change]).result()
+        if up:
+            self._relay.plug(number, place, up=True)
+        if len(wire.ends) == 2:
+            other = wire.ends[1 - place]
+            card = self._cards[other.switch].index(other.interface)
+            self._nodes[other.switch].set_carrier(card, up=up)
+
+    def _end(self, switch: str, interface: str) -> tuple[int, Wire, int]:
+        """The number of an underlay, the underlay, and which of its ends a physical port is. Raise
+        :class:`LabError` when it is none."""
         for number, wire in enumerate(self._wires):
             for place, end in enumerate(wire.ends):
                 if (end.switch, end.interface) == (switch, interface):
-                    self._relay.plug(number, place, up=up)
-                    if len(wire.ends) == 2:
-                        other = wire.ends[1 - place]
-                        card = self._cards[other.switch].index(other.interface)
-                        self._nodes[other.switch].set_carrier(card, up=up)
+                    return number, wire, place
+        raise LabError(f"{switch} has no physical port {interface!r}")
+
+    def _received_all(self, switch: str, interface: str) -> None:
+        """Wait until a machine has received what the relay, which has stopped now, gave its card: a
+        card that is set down keeps what is in it until it is set up again."""
+        counter = [f"/sys/class/net/{interface}/statistics/rx_packets"]
+        carried = self.carried()
+        assert carried is not None
+        went = carried.result()[switch, interface].went
+        node = self._nodes[switch]
+        eventually(
+            lambda: int(node.read_files(counter)[0] or 0),
+            lambda received: received >= went,
+            within=RECEIVED_BOUND * node.patience,
+            what=f"all {went} frames received at {interface} of {switch}",
+        )
 
     def close(self) -> None:
         """End the relay, and machines that nobody has been given."""

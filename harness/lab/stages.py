@@ -1,0 +1,29 @@
+"""How far a template of virtual machines has come when it is to be a switch's node."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from harness.images.templates import Stage
+from harness.nodes.remote import RemoteNode
+from harness.ovs import daemons, layout, options
+from harness.ovs.tasks import Task
+
+
+def _start_daemons(node: RemoteNode) -> None:
+    installed = layout.find(node)
+    usual = daemons.usual(installed, "template", "system")
+    Task(daemons.start(node, installed, usual)).result()
+
+
+def _digest(*files: str) -> str:
+    return hashlib.sha256(b"\0".join(Path(file).read_bytes() for file in files)).hexdigest()
+
+
+SWITCH = Stage(
+    "switch",
+    _digest(__file__, daemons.__file__, layout.__file__, options.__file__),
+    _start_daemons,
+)
+"""Both daemons run: to start them takes an emulated processor seconds."""
