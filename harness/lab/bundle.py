@@ -37,6 +37,9 @@ def write(lab: Lab, reports: Path, name: str, *, rerun: Sequence[str], failure: 
     archive.save(history, directory)
     for switch_name, switch in lab.switches.items():
         _write_switch(directory / switch_name, switch, history.about.unread.get(switch_name))
+        said = lab.node(switch_name).kernel_said
+        if said:
+            (directory / switch_name / "console.txt").write_text(said, encoding="utf-8")
     (directory / "traces.txt").write_text(_traces(lab), encoding="utf-8")
     return directory
 

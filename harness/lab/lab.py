@@ -18,7 +18,7 @@ from harness.lab.host import Host
 from harness.lab.recording import Recorder, history_of
 from harness.lab.surprises import Surprise
 from harness.lab.traffic import Traffic
-from harness.nodes.base import Completed
+from harness.nodes.base import Completed, NodeError
 from harness.nodes.remote import RemoteNode
 from harness.ovs.switch import Switch
 from harness.ovs.tasks import gather
@@ -354,12 +354,16 @@ class Lab:
         return batch
 
     def verify(self) -> None:
-        """Raise when something is wrong that no scenario has to ask for: a daemon died
+        """Raise when something is wrong that no scenario has to ask for: a switch's own kernel is
+        broken (:class:`~harness.nodes.base.NodeError`, with what it said), a daemon died
         (:class:`~harness.ovs.errors.DaemonError`, with its log), frames arrived that nobody sent,
         twice, or changed (:class:`SurpriseError`), unless :meth:`expect` said so, or late, or that
         cannot be known (:class:`~harness.traffic.batch.Unknown`). Judges all that was sent and
         seen since the last time, between batches too; there, kernels may talk, and from the first
         command that is run in a host on, frames without an identity are taken for theirs."""
+        for name, node in self._nodes.items():
+            if node.kernel_trouble:
+                raise NodeError(f"{name}: its kernel is broken: {node.kernel_trouble}")
         for switch in self._switches.values():
             switch.check_alive()
         self.engine.look_through_gap()

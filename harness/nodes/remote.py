@@ -297,6 +297,20 @@ class RemoteNode:
             "`ovs-harness exec` runs commands"
         )
 
+    # -- its kernel, where it has one of its own
+
+    @property
+    def kernel_said(self) -> str:
+        """What its kernel has said on its console so far; empty for a node that shares the
+        machine's kernel."""
+        return ""
+
+    @property
+    def kernel_trouble(self) -> str:
+        """The first thing that says that its kernel is broken (a panic, an oops, a ``BUG:``, a
+        KASAN report), with what follows it; empty when nothing does."""
+        return ""
+
     # -- life and death
 
     def on_end(self, callback: Callable[[], None]) -> None:

@@ -113,6 +113,16 @@ class VmNode(RemoteNode):
         channel.last_words = self._last_words
         self._qemu = qemu
 
+    @property
+    def kernel_said(self) -> str:
+        self.console.hear()
+        return self.console.text
+
+    @property
+    def kernel_trouble(self) -> str:
+        self.console.hear()
+        return self.console.trouble
+
     def set_carrier(self, card: int, *, up: bool) -> None:
         """Let a network card have a carrier, or none. Raise :class:`QemuError`."""
         self._qemu.do("set_link", name=f"{CARD}{card}", up=up)
