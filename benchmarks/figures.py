@@ -16,7 +16,7 @@ _DECIMALS = {"s": 3, "ms": 3}
 @dataclass(frozen=True)
 class Figure:
     """Values of one kind, one from each repetition. ``unit`` is that of each: ``s``, ``ms``,
-    ``/s``."""
+    ``/s``, ``MB``."""
 
     values: tuple[float, ...]
     unit: str

@@ -123,6 +123,11 @@ class VmNode(RemoteNode):
         self.console.hear()
         return self.console.trouble
 
+    @property
+    def process(self) -> int:
+        """QEMU's process id."""
+        return self._qemu.process.pid
+
     def set_carrier(self, card: int, *, up: bool) -> None:
         """Let a network card have a carrier, or none. Raise :class:`QemuError`."""
         self._qemu.do("set_link", name=f"{CARD}{card}", up=up)
