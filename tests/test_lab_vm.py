@@ -11,6 +11,7 @@ import pytest
 from harness.lab import Lab, LabError, Target, bundle
 from harness.lab.environment import TargetUnavailable, environment
 from harness.nodes.base import NodeError
+from harness.nodes.impairment import Impairment
 from harness.polling import eventually
 from harness.topology import Topology
 
@@ -91,6 +92,21 @@ def test_a_hub_s_other_ends_keep_their_carrier(lab: Lab) -> None:
     assert lab.probe("hub-s2").heard_at == {"hub-s1", "hub-s3"}
     with pytest.raises(LabError, match="s1 has no physical port 'br-hub'"):
         lab.set_link("s1", "br-hub", up=False)
+
+
+def test_an_underlay_can_be_a_bad_wire(lab: Lab) -> None:
+    lab.impair("wire", Impairment(loss=1))
+    assert lab.probe("wire-s1", to="wire-s2").heard_at == set()
+    lab.impair("wire", Impairment(delay=0.2))
+    slow = lab.probe("wire-s1", to="wire-s2")
+    # That it is still under way has kept the drain from saying that it was lost.
+    assert slow.heard_at == {"wire-s2"}
+    assert min(slow.latencies) > 150_000_000
+    assert lab.probe("hub-s1").heard_at == {"hub-s2", "hub-s3"}
+    lab.impair("wire", None)
+    assert lab.probe("wire-s1", to="wire-s2").heard_at == {"wire-s2"}
+    with pytest.raises(LabError, match="no underlay 'br-hub' joins switches"):
+        lab.impair("br-hub", None)
 
 
 def test_trouble_of_a_kernel_fails_a_scenario_and_lands_in_the_bundle(

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from harness.lab.sites import Carried
-from harness.nodes.base import NodeLost
+from harness.nodes.base import NodeError, NodeLost
 from harness.nodes.channel import Channel
+from harness.nodes.impairment import Impairment
 from harness.nodes.programs import spawn, started_by_main_thread
 from harness.nodes.relay import AT_ONCE, KEPT_LIMIT
 from harness.polling import eventually
@@ -39,6 +40,10 @@ class Wired(NamedTuple):
 
     def plug(self, end: int, *, up: bool) -> None:
         self.channel.ask("plug", {"underlay": 0, "end": end, "up": up}, what="plug").result()
+
+    def impair(self, impairment: Impairment | None, seed: int = 1) -> None:
+        request = {"underlay": 0, "impairment": impairment, "seed": seed}
+        self.channel.ask("impair", request, what="impair").result()
 
 
 Wire = Callable[..., Wired]
@@ -318,3 +323,42 @@ def test_it_dies_with_the_harness(thread: str) -> None:
         finally:
             harness.kill()
     eventually(lambda: state(relay), lambda now: now in ("", "Z"), within=BOUND, what="its end")
+
+
+def test_a_bad_wire_loses_frames_for_good(wire: Wire) -> None:
+    wired = wire(3)
+    wired.impair(Impairment(loss=1))
+    wired.ends[0][0].send(b"lost")
+    assert wired.carried() == [Carried(1, 0, 0, 0), Carried(0, 0, 0, 0), Carried(0, 0, 0, 0)]
+    wired.impair(None)
+    wired.ends[0][0].send(b"heard")
+    assert wired.ends[0][1].recv(100) == wired.ends[0][2].recv(100) == b"heard"
+
+
+def test_what_a_slow_wire_holds_is_under_way(wire: Wire) -> None:
+    wired = wire(2)
+    wired.impair(Impairment(delay=0.3))
+    wired.ends[0][0].send(b"slow")
+    assert wired.carried() == [Carried(1, 0, 0, 0), Carried(0, 0, 0, 1)]
+    assert silent(wired.ends[0][1])
+    assert wired.ends[0][1].recv(100) == b"slow"
+    assert wired.carried()[1] == Carried(0, 1, 0, 0)
+
+
+def test_with_jitter_frames_overtake_each_other(wire: Wire) -> None:
+    wired = wire(2)
+    wired.impair(Impairment(jitter=0.2))
+    sent = [b"%d" % number for number in range(50)]
+    for frame in sent:
+        wired.ends[0][0].send(frame)
+    heard = [wired.ends[0][1].recv(100) for _ in sent]
+    assert heard != sent
+    assert sorted(heard) == sorted(sent)
+
+
+def test_what_makes_no_sense_is_refused(wire: Wire) -> None:
+    wired = wire(2)
+    with pytest.raises(NodeError, match="loss is a probability, from 0 to 1, not 2"):
+        wired.impair(Impairment(loss=2))
+    wired.ends[0][0].send(b"as ever")
+    assert wired.ends[0][1].recv(100) == b"as ever"

@@ -195,6 +195,10 @@ class Drain:
         if self._before is None:
             return ""
         reasons = list(_lost_between(self._nodes, self._before, last))
+        for (switch, interface), carried in last.carried.items():
+            dropped = carried.dropped - self._before.carried[switch, interface].dropped
+            if dropped:
+                reasons.append(f"{dropped} frames found no room before {interface} of {switch}")
         for name, before in self._baselines.items():
             dropped = last.drops[name] - self._before.drops[name]
             if not self._switches[name].is_up or self._switches[name].pid() != before.pid:

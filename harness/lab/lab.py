@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from scapy.packet import Packet
 
     from harness.lab.environment import Environment
+    from harness.nodes.impairment import Impairment
 
 NEIGHBOUR_BOUND = 3.0
 """Seconds for tunnel ends to find each other; what has not by then is left to the scenario."""
@@ -213,6 +214,10 @@ class Lab:
         there is just one, loses the carrier too, or gets it back."""
         self.switch(switch)
         self._site.set_link(switch, interface, up=up)
+
+    def impair(self, underlay: str, impairment: Impairment | None) -> None:
+        """Make an underlay between virtual machines a bad wire, or (None) a good one again."""
+        self._site.impair(underlay, impairment, self.random.getrandbits(32))
 
     @property
     def commands(self) -> list[Completed]:

@@ -15,6 +15,7 @@ from harness.lab.sites import Carried, set_up_ports
 from harness.nodes import vm
 from harness.nodes.base import Pending
 from harness.nodes.channel import Channel
+from harness.nodes.impairment import Impairment
 from harness.nodes.programs import spawn, started_by_main_thread
 from harness.nodes.remote import RemoteNode
 from harness.nodes.vm import Cable, StartingVm, VmNode
@@ -97,6 +98,13 @@ class MachineSite:
             card = self._cards[other.switch].index(other.interface)
             self._nodes[other.switch].set_carrier(card, up=up)
 
+    def impair(self, underlay: str, impairment: Impairment | None, seed: int) -> None:
+        """See :class:`~harness.lab.sites.Site`."""
+        names = [wire.name for wire in self._wires]
+        if self._relay is None or underlay not in names:
+            raise LabError(f"no underlay {underlay!r} joins switches; there are: {names}")
+        self._relay.impair(names.index(underlay), impairment, seed)
+
     def _end(self, switch: str, interface: str) -> tuple[int, Wire, int]:
         """The number of an underlay, the underlay, and which of its ends a physical port is. Raise
         :class:`LabError` when it is none."""
@@ -164,6 +172,10 @@ class _Relay:
     def plug(self, underlay: int, end: int, *, up: bool) -> None:
         request = {"underlay": underlay, "end": end, "up": up}
         self._channel.ask("plug", request, what="plug a cable").result()
+
+    def impair(self, underlay: int, impairment: Impairment | None, seed: int) -> None:
+        request = {"underlay": underlay, "impairment": impairment, "seed": seed}
+        self._channel.ask("impair", request, what="make a wire good or bad").result()
 
     def close(self) -> None:
         self._channel.close()

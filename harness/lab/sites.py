@@ -7,8 +7,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from harness.lab.errors import LabError
 from harness.lab.plan import Plan, Wire
 from harness.nodes.base import NodeError, Pending
+from harness.nodes.impairment import Impairment
 from harness.nodes.namespace import Fabric, NamespaceNode
 from harness.nodes.remote import RemoteNode
 
@@ -45,6 +47,10 @@ class Site(Protocol):
     def set_link(self, switch: str, interface: str, *, up: bool) -> None:
         """Set a physical port up or down. If just one other is at the same underlay, it loses the
         carrier too, or gets it back."""
+
+    def impair(self, underlay: str, impairment: Impairment | None, seed: int) -> None:
+        """Make an underlay a bad wire, or a good one again. Raise :class:`LabError` where that
+        can't be."""
 
     def carried(self) -> Pending | None:
         """Ask what went over the underlays so far: :class:`Carried` by switch and interface. None
@@ -94,6 +100,13 @@ class NamespaceSite:
         """See :class:`Site`: a veth pair's ends lose the carrier together."""
         change = {"do": "set", "name": interface, "up": up}
         self._nodes[switch].change_links([change]).result()
+
+    def impair(self, underlay: str, impairment: Impairment | None, seed: int) -> None:
+        """See :class:`Site`: what carries frames here is the kernel, which does it well."""
+        del impairment, seed
+        raise LabError(
+            f"underlay {underlay} can't be made bad: it can between virtual machines (backend vm)"
+        )
 
     def carried(self) -> None:
         """See :class:`Site`."""

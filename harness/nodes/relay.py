@@ -16,8 +16,10 @@ import signal
 import socket
 import sys
 from collections import deque
+from functools import partial
 
 from harness.agent.agent import Agent, Request, check, libc
+from harness.nodes.impairment import BadWire, Impairment
 
 FRAME_LIMIT = 1 << 16
 """Bytes of a frame at most."""
@@ -33,13 +35,18 @@ ENDED = (errno.ECONNREFUSED, errno.ENOTCONN)
 class End:
     """One end of an underlay."""
 
-    def __init__(self, plug: socket.socket, others: list[End]) -> None:
+    def __init__(self, plug: socket.socket, others: list[End], relay: Relay) -> None:
         self.plug, self.others = plug, others
+        self.later, self.ready = relay.after, relay.put_out
         self.up = True
         """Whether anything comes in and goes out here."""
         self.came = self.went = self.dropped = 0
         self.kept: deque[bytes] = deque()
         self.size = 0
+        self.bad: BadWire | None = None
+        """What is done to frames that go out here."""
+        self.held = 0
+        """Frames whose delay is not over."""
         plug.setblocking(False)
 
     def take(self) -> bool:
@@ -57,6 +64,23 @@ class End:
 
     def give(self, frame: bytes) -> None:
         """Put a frame out here, now or when there is room."""
+        if self.bad is None:
+            self.keep(frame)
+            return
+        for delay, data in self.bad.fate(frame):
+            if delay:
+                self.held += 1
+                self.later(delay, partial(self._release, data))
+            else:
+                self.keep(data)
+
+    def _release(self, frame: bytes) -> None:
+        self.held -= 1
+        self.keep(frame)
+        self.ready(self)
+
+    def keep(self, frame: bytes) -> None:
+        """Have a frame wait for room here."""
         if not self.up:
             return
         if self.size > KEPT_LIMIT:
@@ -94,7 +118,7 @@ class Relay(Agent):
         self.underlays: list[list[End]] = []
         for plugs in underlays:
             ends: list[End] = []
-            ends += [End(plug, ends) for plug in plugs]
+            ends += [End(plug, ends, self) for plug in plugs]
             for end in ends:
                 end.others = [other for other in ends if other is not end]
                 self.selector.register(end.plug, selectors.EVENT_READ, (self._ready, end))
@@ -111,7 +135,7 @@ class Relay(Agent):
         self.reply(
             number,
             [
-                [[end.came, end.went, end.dropped, len(end.kept)] for end in ends]
+                [[end.came, end.went, end.dropped, len(end.kept) + end.held] for end in ends]
                 for ends in self.underlays
             ],
         )
@@ -124,16 +148,25 @@ class Relay(Agent):
             end.clear()
         self.reply(number)
 
+    def op_impair(self, number: int, request: Request, blob: bytes) -> None:
+        """Make an underlay a bad wire, or (``impairment`` null) a good one again. What is delayed
+        already stays so."""
+        for place, end in enumerate(self.underlays[request["underlay"]]):
+            values = request["impairment"]
+            bad = None if values is None else Impairment(*values).check()
+            end.bad = None if bad is None else BadWire(bad, request["seed"] + place)
+        self.reply(number)
+
     def _ready(self, end: End) -> bool:
         """Pass on what has come at an end, and say whether there may be more."""
         more = end.take()
         for one in (end, *end.others):
-            one.push()
-            self._watch(one)
+            self.put_out(one)
         return more
 
-    def _watch(self, end: End) -> None:
-        """Be told when more can be put out here, as long as anything is kept."""
+    def put_out(self, end: End) -> None:
+        """Put out what there is room for at an end, and be told when there is room for more."""
+        end.push()
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if end.kept else 0)
         if self.selector.get_key(end.plug).events != wanted:
             self.selector.modify(end.plug, wanted, (self._ready, end))
