@@ -137,6 +137,13 @@ def test_without_building_a_missing_image_is_an_error_with_the_command(fake: Fak
             "set OVS_HARNESS_MIRROR to its URL",
         ),
         (
+            {
+                "kernel": "print('E: Failed to fetch scheme://mirror/pool/x_1.deb  404  Not Found', "
+                "file=sys.stderr); sys.exit(25)"
+            },
+            "the mirror lists x_1.deb and does not have it: try again later, or set OVS_HARNESS_",
+        ),
+        (
             {"before": "print('E: x: No space left on device', file=sys.stderr); sys.exit(1)"},
             "is full: free 1 GB there, or set TMPDIR",
         ),

@@ -30,6 +30,15 @@ def test_only_forky_may_be_past_its_date() -> None:
     assert lax == ["forky"]
 
 
+def test_an_image_may_have_another_kernel_than_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "m68k")
+    common = 'packages = ["openvswitch-switch"]\nkernels = { m68k = "usual", z80 = "other" }'
+    text = GOOD.replace('packages = ["openvswitch-switch"]', common)
+    assert parse(text)["one"].kernel == "usual"
+    assert parse(text + 'kernels = { z80 = "own" }')["one"].kernel == "usual"
+    assert parse(text + 'kernels = { m68k = "own/suite" }')["one"].kernel == "own/suite"
+
+
 @pytest.mark.parametrize(
     ("change", "same"),
     [

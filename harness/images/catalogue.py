@@ -57,6 +57,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     description: str
     packages: tuple[str, ...] = ()
     apt_options: tuple[str, ...] = ()
+    kernels: dict[str, str] = {}
     default: bool = False
 
 
@@ -81,7 +82,7 @@ def parse(text: str, where: str = "catalogue.toml") -> dict[str, Recipe]:
             apt_options=entry.apt_options,
             dpkg_options=data.common.dpkg_options,
             architecture=platform.machine(),
-            kernel=data.common.kernels.get(platform.machine(), ""),
+            kernel=(data.common.kernels | entry.kernels).get(platform.machine(), ""),
             default=entry.default,
         )
         for name, entry in data.images.items()

@@ -204,7 +204,12 @@ def explain(name: str, said: list[str], status: int, broken: Exception | None) -
     if "No space left on device" in text:
         where = os.environ.get("TMPDIR", "/tmp")
         hint = f"the disk of {where} is full: free 1 GB there, or set TMPDIR to another place"
-    elif re.search(r"Could not (resolve|connect)|Failed to fetch|Unable to connect|404 ", text):
+    elif missing := re.search(r"Failed to fetch \S+/(\S+) +404 ", text):
+        hint = (
+            f"the mirror lists {missing[1]} and does not have it: try again later, or set "
+            f"{MIRROR_VARIABLE} to the URL of another one"
+        )
+    elif re.search(r"Could not (resolve|connect)|Failed to fetch|Unable to connect", text):
         hint = f"if another Debian mirror can be reached, set {MIRROR_VARIABLE} to its URL"
     elif broken is not None and status == 0:
         hint = f"its tar can't be read ({broken})"
