@@ -85,6 +85,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.target:
         # A mistake is told at once.
         _targets(config)
+    table = config.rootpath / "scenarios/known_defects.toml"
+    if table.is_file():
+        from harness.defects.hooks import KnownDefects
+
+        config.pluginmanager.register(KnownDefects(table))
 
 
 def _targets(config: pytest.Config) -> list[str]:

@@ -138,7 +138,7 @@ def test_without_building_a_missing_image_is_an_error_with_the_command(fake: Fak
         ),
         (
             {
-                "kernel": "print('E: Failed to fetch scheme://mirror/pool/x_1.deb  404  Not Found', "
+                "kernel": "print('E: Failed to fetch scheme://mirror/x_1.deb  404  Not Found', "
                 "file=sys.stderr); sys.exit(25)"
             },
             "the mirror lists x_1.deb and does not have it: try again later, or set OVS_HARNESS_",

@@ -55,7 +55,7 @@ mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666 devpts /dev/pts
 mount -t tmpfs -o nosuid,nodev,mode=1777 shm /dev/shm
 mount -t tmpfs -o nosuid,nodev,mode=755 run /run
 mount -t tmpfs -o nosuid,nodev,mode=1777 tmp /tmp
-# The first two are built into later kernels than 5.10.
+# These two are built into later kernels than 6.1.
 modprobe -a virtio_pci virtio_console
 modprobe -a virtio_net tun veth openvswitch nfnetlink_cttimeout af_packet_diag
 # A name that no host's interface has: the kernel looks for it here too when it makes a veth pair.

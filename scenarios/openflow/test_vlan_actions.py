@@ -132,12 +132,7 @@ def test_actions_are_carried_out_in_order(module_lab: Lab, in_order: str) -> Non
     assert (sent.seen_on("b").vlan_ids, sent.seen_on("c").vlan_ids) == ([20], [10])
 
 
-def test_a_second_tag_is_stripped_whatever_came_before(
-    request: pytest.FixtureRequest, with_openflow10: Lab
-) -> None:
-    if with_openflow10.target.datapath == "netdev":
-        reason = "docs/findings/second-tag-survives-two-pops.md"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_a_second_tag_is_stripped_whatever_came_before(with_openflow10: Lab) -> None:
     number = len(CASES) + [actions for _, actions, _ in OPENFLOW10].index("strip_vlan,strip_vlan")
     with_openflow10.switch("s1").unixctl("revalidator/purge")
     seen = [

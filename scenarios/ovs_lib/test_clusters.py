@@ -250,10 +250,6 @@ def test_upgrade_of_a_server_that_is_not_there(apart: Library) -> None:
     assert done.status != 0
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="it goes on without: docs/findings/upgrade-cluster-goes-on-after-errors.md",
-)
 def test_upgrade_without_a_schema(apart: Library) -> None:
     apart.program("ovsdb-client", "exit 1")
     done = apart.run('upgrade_cluster "$1" "$2"', f"{apart.top}/none", f"unix:{apart.top}/none")

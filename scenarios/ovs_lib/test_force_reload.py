@@ -108,10 +108,6 @@ def test_reload_gives_interfaces_back_what_they_had(switch: Switch) -> None:
     assert switch.node.run(look).stdout == before
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="saved while the link is down: docs/findings/restored-addresses-and-routes.md",
-)
 def test_reload_gives_interfaces_back_their_routes(switch: Switch) -> None:
     look = ["ip", "route", "show", "dev", "br0"]
     switch.node.run(["ip", "route", "add", "203.0.113.0/24", "via", "192.0.2.9"])
@@ -155,10 +151,6 @@ def test_reload_is_called_off_when_interfaces_cannot_be_saved(switch: Switch) ->
     ]
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="they were saved, and are thrown away: docs/findings/reload-called-off-loses-flows.md",
-)
 def test_flows_outlive_a_reload_that_is_called_off(switch: Switch) -> None:
     switch.node.run(["sh", "-c", HIDE_IP])
     said = steps(reload(switch))

@@ -123,10 +123,6 @@ def test_interface_gets_its_own_addresses_back(links: Library) -> None:
     assert addresses(links, "old") == before
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="it is restored as preferred: docs/findings/restored-addresses-and-routes.md",
-)
 def test_deprecated_address_stays_deprecated(links: Library) -> None:
     links.shell("ip address add 2001:db8::1/64 preferred_lft 0 nodad dev old")
     move(links, "move_ip_address", "do it")
@@ -189,10 +185,6 @@ def test_routes_are_moved_by_the_commands_alone(links: Library) -> None:
     assert (routes(links, "old"), routes(links, "new")) == ([], ["10.1.0.0/16 scope link"])
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="it loses its gateways: docs/findings/restored-addresses-and-routes.md",
-)
 def test_route_with_several_gateways_keeps_them(links: Library) -> None:
     links.shell("ip address add 10.0.0.1/24 dev old")
     gateways = "nexthop via 10.0.0.8 dev old nexthop via 10.0.0.9 dev old"
@@ -204,10 +196,6 @@ def test_route_with_several_gateways_keeps_them(links: Library) -> None:
     assert links.shell(show) == before.replace("old", "new")
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="it comes before its gateway: docs/findings/restored-addresses-and-routes.md",
-)
 def test_route_whose_gateway_has_a_route_of_its_own(links: Library) -> None:
     links.shell("ip address add 10.0.0.1/24 dev old; ip route add 10.9.0.9 dev old")
     links.shell("ip route add default via 10.9.0.9 dev old")
@@ -216,10 +204,6 @@ def test_route_whose_gateway_has_a_route_of_its_own(links: Library) -> None:
     assert routes(links, "new") == before
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="ip does not take its own word for it: docs/findings/restored-addresses-and-routes.md",
-)
 def test_route_of_an_interface_without_carrier(links: Library) -> None:
     links.shell("ip address add 10.0.0.1/24 dev old; ip route add 10.1.0.0/16 via 10.0.0.9")
     links.shell("ip link set old-far down; ip link set new-far down")

@@ -11,7 +11,6 @@ import pytest
 from msgspec.structs import replace
 
 from harness import Lab
-from harness.ovs import DaemonError
 from harness.polling import eventually
 
 if TYPE_CHECKING:
@@ -166,10 +165,6 @@ def test_oom_score(apart: Library) -> None:
     assert apart.proc("oom_score_adj") == "321\n"
 
 
-@pytest.mark.xfail(
-    raises=DaemonError,
-    reason="ovs-vsctl asks at the default one: docs/findings/db-sock-elsewhere.md",
-)
 def test_database_socket_elsewhere(lab: Lab) -> None:
     switch = lab.switch("s1")
     switch.stop()

@@ -165,10 +165,6 @@ def test_daemon_that_its_monitor_started_again_is_stopped_too(cases: dict[str, C
     assert (case.done.status, case.alive) == (0, [])
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="it comes back: docs/findings/stopped-daemon-comes-back.md",
-)
 def test_daemon_that_its_monitor_is_about_to_start_again_is_stopped_too(apart: Library) -> None:
     """After a second crash the monitor waits for ten seconds before it starts another."""
     apart.start()

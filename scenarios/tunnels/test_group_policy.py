@@ -12,7 +12,6 @@ import pytest
 from scapy.layers.vxlan import VXLAN
 
 from harness import Lab, Topology
-from harness.lab import Target
 
 if TYPE_CHECKING:
     from scenarios.tunnels.conftest import Hypervisors
@@ -45,15 +44,6 @@ def send_with(lab: Lab, group: int, flags: int) -> None:
     lab.switch("hv1").ofctl("add-flow", "br-int", f"in_port=vm1,actions={policy},tun")
 
 
-@pytest.fixture
-def carried(request: pytest.FixtureRequest, target: Target) -> None:
-    """What needs the extension fails on the user-space datapath."""
-    if target.datapath == "netdev":
-        reason = "user space has no GBP: docs/findings/vxlan-group-policy-in-user-space.md"
-        request.applymarker(pytest.mark.xfail(raises=AssertionError, reason=reason))
-
-
-@pytest.mark.usefixtures("carried")
 @pytest.mark.parametrize(
     ("group", "flags", "hears"),
     [(GROUP, APPLIED, "vm2"), (GROUP, DONT_LEARN, "other"), (GROUP + 1, APPLIED, "other")],
@@ -70,7 +60,6 @@ def test_group_and_flags_are_carried_and_matched(
     assert sent.heard_at == {hears}
 
 
-@pytest.mark.usefixtures("carried")
 def test_the_port_outlives_a_reconfiguration(lab: Lab) -> None:
     for switch in lab.switches.values():
         switch.vsctl("set", "Interface", "tun", "options:dst_port=4789")

@@ -133,7 +133,6 @@ def test_in_key_0_takes_no_key_as_well_as_key_0(lab: Lab) -> None:
     assert lab.probe("vm1", to="vm2").heard_at == {"vm2"}
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="key 0 is sent: docs/findings/gre-out-key-0.md")
 @pytest.mark.requires("tunnel:gre")
 @pytest.mark.parametrize(
     ("tunnel", "keys"), [("gre", ({"out_key": 0}, {})), ("gre", ({"key": 0}, {}))]

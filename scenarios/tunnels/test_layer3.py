@@ -94,12 +94,7 @@ PACKETS = {
 
 
 @pytest.mark.parametrize("name", PACKETS)
-def test_the_packet_goes_through_without_its_ethernet_header(
-    lab: Lab, kind: Kind, name: str, request: pytest.FixtureRequest
-) -> None:
-    if kind.type == "gtpu" and name != "ipv4":
-        lost = "taken for no IP packet: docs/findings/gtpu-inner-ip-version.md"
-        request.applymarker(pytest.mark.xfail(raises=AssertionError, reason=lost))
+def test_the_packet_goes_through_without_its_ethernet_header(lab: Lab, name: str) -> None:
     sent = lab.send("vm1", PACKETS[name], to="vm2")
     seen = sent.seen_on("wire")
     assert not seen.has_ethernet

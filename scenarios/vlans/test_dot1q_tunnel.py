@@ -76,7 +76,6 @@ def test_customer_vlans_travel_in_the_service_vlan(
     assert {host: sent.seen_on(host).tags for host in heard} == heard
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="docs/findings/inner-vlan-not-matched.md")
 def test_frame_goes_its_own_way_whatever_came_before(module_lab: Lab) -> None:
     module_lab.switch("sw").dpctl("del-flows")
     sent = [module_lab.probe("core", vlan=frame) for frame in (S100, S100 + C20, S100 + C30)]
@@ -85,7 +84,6 @@ def test_frame_goes_its_own_way_whatever_came_before(module_lab: Lab) -> None:
     assert sent[2].heard_at == {"core-100", "north", "south"}
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="docs/findings/third-vlan-header-lost.md")
 def test_customers_second_header_is_payload(module_lab: Lab) -> None:
     sent = module_lab.probe("north", vlan=C20 + C30)
     assert sent.heard_at == {"core", "core-100", "south", "picky"}

@@ -49,12 +49,6 @@ LEAVES = {
     "10ad": ("10ad", "10ad", "10ad", "-", "-", ".", "10ad", "10ad", "-", "-"),
     ".": (".", ".", ".", ".", ".", ".", ".", ".", ".", "."),
 }
-WRONG = pytest.mark.xfail(raises=AssertionError, reason="docs/findings/priority-tags.md")
-CASES = [
-    pytest.param(port, frame, marks=[WRONG] if ENTERS[port][at] == "0p5" else [])
-    for port in PORTS
-    for at, frame in enumerate(FRAMES)
-]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +68,8 @@ def topology() -> Topology:
     return topo
 
 
-@pytest.mark.parametrize(("port", "frame"), CASES)
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("port", PORTS)
 def test_frame_leaves_by_the_ports_of_its_vlan(module_lab: Lab, port: str, frame: str) -> None:
     vlan = ENTERS[port][FRAMES.index(frame)]
     leaves = dict(zip(PORTS, LEAVES[vlan], strict=True))
