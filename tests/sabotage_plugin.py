@@ -101,13 +101,16 @@ def twice(lab: Lab) -> None:
 
 
 def idle_library(lab: Lab) -> None:
-    """No function of ovs-lib does anything, and all say that it went well."""
+    """No function of ovs-lib does anything, nor what they call last, and all say that it went
+    well."""
     for switch in lab.switches.values():
         path = f"{switch.layout.datadir}/scripts/ovs-lib"
         library = switch.node.read_file(path).decode()
         names = re.findall(r"^(\w+) ?\(\)", library, re.MULTILINE)
         idle = "".join(f"{name} () {{ :; }}\n" for name in names)
         switch.node.write_file(path, f"{library}\n{idle}")
+        script = f"{switch.layout.datadir}/scripts/ovs-check-dead-ifs"
+        switch.node.write_file(script, "#!/bin/sh\n", mode=0o755)
 
 
 # In the order in which they are tried: what catches the most comes first.
