@@ -113,10 +113,37 @@ def idle_library(lab: Lab) -> None:
         switch.node.write_file(script, "#!/bin/sh\n", mode=0o755)
 
 
+FORGETFUL = """\
+#!/bin/sh
+for bond in $(ovs-appctl -T 5 bond/list | sed 1d | cut -f1); do
+    shown=$(ovs-appctl -T 5 bond/show "$bond")
+    active=$(echo "$shown" | sed -n 's/^active .* mac: .*(\\(.*\\))$/\\1/p')
+    other=$(echo "$shown" | sed -n 's/^[ms][a-z]* \\(.*\\): enabled$/\\1/p' | grep -vx "$active")
+    ovs-appctl -T 5 bond/set-active-slave "$bond" "${other%%[!A-Za-z0-9]*}"
+done
+"$0.real" "$@"
+status=$?
+ovs-vsctl --timeout=5 set Open_vSwitch . external_ids:hostname=forgotten.example
+for bridge in $(ovs-vsctl --timeout=5 list-br); do
+    ovs-ofctl -O OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15 del-tlv-map "$bridge"
+done
+exit $status
+"""
+
+
+def forgetful(lab: Lab) -> None:
+    """ovs-ctl forgets the hostname, the TLV maps and which members of bonds were active."""
+    for switch in lab.switches.values():
+        path = switch.layout.ovs_ctl
+        switch.node.write_file(f"{path}.real", switch.node.read_file(path), mode=0o755)
+        switch.node.write_file(path, FORGETFUL, mode=0o755)
+
+
 # In the order in which they are tried: what catches the most comes first.
 SABOTAGES: dict[str, Callable[[Lab], None]] = {
     "drop": drop,
     "idle-library": idle_library,
+    "forgetful": forgetful,
     "leak": leak,
     "no-vlans": no_vlans,
     "wrong-tag": wrong_tag,
