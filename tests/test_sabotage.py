@@ -293,7 +293,17 @@ def test_a_node_that_died(lab: Lab) -> None:
 
 # -- the scenarios, on broken switches
 
-SABOTAGES = ("drop", "idle-library", "leak", "no-vlans", "wrong-tag", "no-port", "spill", "twice")
+SABOTAGES = (
+    "drop",
+    "idle-library",
+    "forgetful",
+    "leak",
+    "no-vlans",
+    "wrong-tag",
+    "no-port",
+    "spill",
+    "twice",
+)
 """What is tried on a scenario until it fails; what catches the most comes first."""
 UNBREAKABLE = {
     "scenarios/openflow/test_versions.py::test_no_other_version_is_spoken": "no frame is sent",
