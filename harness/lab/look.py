@@ -50,7 +50,8 @@ class Look(msgspec.Struct, frozen=True):
 
     def _between_ends(self) -> Iterator[str]:
         """Frames that have left a switch and not come to where they are counted next."""
-        lines = {name: dict(interface_lines(text)) for name, text in self.counters.items()}
+        joined = {switch for switch, _interface in self.carried}
+        lines = {name: dict(interface_lines(self.counters[name])) for name in joined}
         for (switch, interface), carried in self.carried.items():
             counters = lines[switch].get(interface, "").split()
             if not counters:
