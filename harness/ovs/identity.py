@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from harness.nodes.base import Node
-from harness.ovs.errors import OvsError
 from harness.ovs.layout import Layout
-from harness.ovs.ovsdb import NAME
+from harness.ovs.ovsdb import NAME, check_results
 from harness.ovs.tasks import Steps
 
 
@@ -38,6 +37,4 @@ def take_over(node: Node, layout: Layout, system_id: str, skipped: int) -> Steps
         node.json_rpc_soon(layout.db_socket, "transact", [NAME, *operations])
         for operations in transactions
     ]
-    for result in answers[0]:
-        if result and "error" in result:
-            raise OvsError(f"{node.name}: database: {result['error']}: {result.get('details')}")
+    check_results(node, answers[0])

@@ -76,6 +76,15 @@ def _atom(value: Any, names: Mapping[str, str] | None) -> Any:
     return value
 
 
+def check_results(node: Node, results: Sequence[Any]) -> None:
+    """Raise :class:`OvsError`, with the server's words, when an operation of a transaction was
+    refused."""
+    for result in results:
+        if result and "error" in result:
+            details = result.get("details", "no details")
+            raise OvsError(f"{node.name}: database: {result['error']}: {details}")
+
+
 class Database:
     """The Open_vSwitch database of one running ovsdb-server."""
 
@@ -97,10 +106,7 @@ class Database:
         Raise :class:`OvsError` with the server's words.
         """
         results: list[Any] = self._node.json_rpc(self._socket, "transact", [NAME, *operations])
-        for result in results:
-            if result and "error" in result:
-                details = result.get("details", "no details")
-                raise OvsError(f"{self._node.name}: database: {result['error']}: {details}")
+        check_results(self._node, results)
         return results
 
     def select(
