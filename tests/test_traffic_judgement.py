@@ -296,6 +296,17 @@ def test_one_frame_heard_twice_is_a_duplicate() -> None:
     assert [seen.point for seen in scene.end().duplicates] == ["b"]
 
 
+def test_the_probe_of_ovs_vswitchd_itself_is_no_stray_and_nothing_like_it_is() -> None:
+    probe = bytes(12) + b"\x12\x34"
+    scene = Scene().see("c", probe)
+    assert (scene.end().strays, len(scene.ledger.feature_probes)) == ([], 1)
+    tagged = retag(probe, Tag.of(5))
+    others = [probe + b"\0", b"\1" + probe[1:], probe[:13] + b"\x35", tagged]
+    strays = scene.see("c", *others).end().strays
+    assert [seen.data for seen in strays] == others
+    assert len(scene.ledger.feature_probes) == 1
+
+
 def test_strays_on_wires_are_kept_apart() -> None:
     scene = Scene()
     scene.see("wire", bytes(Ether() / ARP()))

@@ -44,8 +44,12 @@ class Datapaths(msgspec.Struct, frozen=True):
 
     lookups: int
     lost: int
-    """Frames that found no room on their way up to ovs-vswitchd."""
+    """Frames that were dropped on their way up to ovs-vswitchd: there was no room, or it took none.
+    """
     ports: frozenset[str]
+    waiting: bool
+    """Whether ovs-vswitchd takes none, because it waits for saved flows to be restored
+    (ovs-vswitchd.conf.db(5), ``flow-restore-wait``): to drop them is then what it is to do."""
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -176,18 +180,20 @@ class Drain:
     def _datapaths(self) -> dict[str, Datapaths]:
         """Have every switch's main thread answer, and say what its datapaths looked up."""
         asked = [
-            (name, switch, switch.datapaths_soon())
+            (name, switch, switch.datapaths_soon(), switch.waits_for_flows_soon())
             for name, switch in self._switches.items()
             if switch.is_up
         ]
         found = {}
-        for name, switch, answer in asked:
+        for name, switch, answer, wait in asked:
             with death_first([switch]):
                 described = parse_datapaths(answer.result()).values()
+                waiting = wait.result()
             found[name] = Datapaths(
                 lookups=sum(one.hit + one.missed + one.lost for one, _ports in described),
                 lost=sum(one.lost for one, _ports in described),
                 ports=frozenset().union(*(ports for _one, ports in described)),
+                waiting=waiting,
             )
         return found
 
@@ -212,8 +218,9 @@ class Drain:
                     "saw them"
                 )
             lost = datapaths[name].lost - before.datapaths.lost
+            waited = before.datapaths.waiting or datapaths[name].waiting
             # In user space nothing waits on its way up: there those are lost that no port takes.
-            if lost > 0 and self._switches[name].datapath == "system":
+            if lost > 0 and self._switches[name].datapath == "system" and not waited:
                 reasons.append(f"{lost} frames found no room on their way up to {name}'s tables")
             sent = sum(
                 frames

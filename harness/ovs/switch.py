@@ -98,11 +98,20 @@ class Switch:
         """Like :meth:`start`, not waiting."""
         return Task(self._start(options))
 
+    def start_again(self, daemon: str) -> None:
+        """Start one daemon that has ended, as :attr:`options` say, with ``ovs-ctl start``; the
+        other is left as it is. Raises as :meth:`start` does."""
+        chosen = {"ovsdb_server": daemon == OVSDB_SERVER, "ovs_vswitchd": daemon == OVS_VSWITCHD}
+        Task(self._start_as(msgspec.structs.replace(self.options, **chosen))).result()
+
     def _start(self, options: Options | None) -> Steps[None]:
         self._options = options or self.options
+        yield from self._start_as(self.options)
+
+    def _start_as(self, options: Options) -> Steps[None]:
         with self._mark("start"):
-            others = self._others(self.options)
-            now = yield from daemons.start(self.node, self.layout, self.options)
+            others = self._others(options)
+            now = yield from daemons.start(self.node, self.layout, options)
             self._expect(others | now)
 
     def take_over_soon(self, skipped_uuids: int) -> Task[None]:
@@ -209,6 +218,12 @@ class Switch:
             raise DaemonError(f"{self.name}: {daemon} is not running; start the switch first")
         return self._daemons[daemon].pid
 
+    def monitor(self, daemon: str) -> int | None:
+        """The pid of the process that starts a daemon again when it crashes, if there is one. Raise
+        :class:`DaemonError` when the daemon was not started."""
+        self.pid(daemon)
+        return self._daemons[daemon].monitor
+
     # -- configuration
 
     def configure(self) -> None:
@@ -294,6 +309,14 @@ class Switch:
         yield from self._revalidate()
         yield from self._turns(2)
         yield from self._revalidate()
+
+    def waits_for_flows_soon(self) -> Task[bool]:
+        """Whether ovs-vswitchd waits for saved flows to be restored, and so takes nothing that its
+        datapath sends up. Not waited for."""
+        return Task(self._waits_for_flows())
+
+    def _waits_for_flows(self) -> Steps[bool]:
+        return not (yield from self._revalidates())
 
     def _revalidates(self) -> Steps[bool]:
         """Whether there are revalidator threads. There are none while saved flows are restored

@@ -22,6 +22,11 @@ from harness.traffic.identity import MAGIC_BYTES, TRAILER, TRAILER_SIZE, Templat
 from harness.traffic.sightings import Point, Sighting, guess_start, place
 
 _SEQ_DIGEST = Struct(">4sI")
+FEATURE_PROBE = bytes(12) + b"\x12\x34"
+"""The one frame that ovs-vswitchd sends by itself when it starts on a datapath of the kernel's: it
+finds out whether a datapath can truncate what it puts out by having it put this frame out at its
+port 1 (``check_trunc_action()`` in ofproto/ofproto-dpif.c). On a datapath that has just been made
+there is none; one that outlived the last ovs-vswitchd has somebody there, who hears it."""
 _KEY_SIZE = 12  # magic, run and flow: what all frames of one flow share in their trailers
 
 
@@ -110,6 +115,8 @@ class Ledger:
         """Hits that no flow claims."""
         self.late: list[int] = []
         """Those of them that carry the identity of a flow of an earlier batch."""
+        self.feature_probes: list[int] = []
+        """Hits that are :data:`FEATURE_PROBE`, and no strays."""
         self.odd: dict[int, Oddity] = {}
         self.first_flow = first_flow
         self._earlier = earlier or Earlier()
@@ -231,6 +238,10 @@ class Ledger:
             if spot is not None:
                 self._claim(flow, hit, Oddity(None, spot.start, spot.ethernet))
                 return
+        if data == FEATURE_PROBE:
+            self.feature_probes.append(hit)
+            self.odd[hit] = Oddity(note="ovs-vswitchd tries whether the datapath can truncate")
+            return
         candidates = self._cut_short(plain)
         if len(candidates) == 1:
             self._claim(candidates[0], hit, Oddity(changed=True, note="cut short"))

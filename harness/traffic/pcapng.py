@@ -118,6 +118,7 @@ def _comments(ledger: Ledger) -> dict[int, str]:
     """What is known of each captured frame, by hit."""
     said = {hit: f"sent by nobody: {ledger.odd[hit].note}" for hit in ledger.strays}
     said.update({hit: f"late: {ledger.odd[hit].note}" for hit in ledger.late})
+    said.update({hit: ledger.odd[hit].note for hit in ledger.feature_probes})
     for flow in ledger.flows:
         for hit in flow.hits:
             odd = ledger.odd.get(hit)
