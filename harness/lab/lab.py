@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
+from harness.faults import CHOICES, Fault, draw
 from harness.lab import plan as plans
 from harness.lab import surprises, wiring
 from harness.lab.drain import Drain
@@ -332,6 +334,32 @@ class Lab:
 
     def _others(self, source: str) -> list[str]:
         return [name for name in self._host_names() if name != source]
+
+    # -- faults
+
+    @contextmanager
+    def fault(self, fault: Fault) -> Iterator[None]:
+        """A context in which something is done to a switch: it has begun when the context begins,
+        and is undone when it ends, however it ends. The history has it as an operation.
+
+        Raise :class:`~harness.faults.FaultError` when it can't be done; :class:`LabError` where
+        there is no such switch.
+        """
+        self.switch(fault.switch)
+        marked = (
+            nullcontext()
+            if fault.marks_itself
+            else self.operation(
+                fault.name, switch=fault.switch, changes=fault.changes, **fault.arguments
+            )
+        )
+        with marked, fault.applied(self):
+            yield
+
+    def draw_fault(self, *among: type[Fault]) -> Fault:
+        """One of these kinds of faults (all, when none is named), done to one of the switches in
+        one of its ways: drawn at random, the same with the same seed."""
+        return draw(self.random, self.spec.switches, among or CHOICES)
 
     # -- judgement
 

@@ -1,0 +1,29 @@
+"""What is done to a switch while traffic flows: each fault a value that can be begun and undone."""
+
+from harness.faults.daemons import Exit, Kill, Suspend
+from harness.faults.database import DamagedDatabase, FullDisk, OldSchema
+from harness.faults.fault import FORGOTTEN, Fault, FaultError, Ground
+from harness.faults.links import Cut, LinkDown, LinkFlapping
+from harness.faults.registry import CHOICES, draw
+from harness.faults.restarts import HalfRestart, Reload, Restart
+
+__all__ = [
+    "CHOICES",
+    "FORGOTTEN",
+    "Cut",
+    "DamagedDatabase",
+    "Exit",
+    "Fault",
+    "FaultError",
+    "FullDisk",
+    "Ground",
+    "HalfRestart",
+    "Kill",
+    "LinkDown",
+    "LinkFlapping",
+    "OldSchema",
+    "Reload",
+    "Restart",
+    "Suspend",
+    "draw",
+]

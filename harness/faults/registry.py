@@ -1,0 +1,66 @@
+"""All faults, and drawing one of them at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from random import Random
+
+from harness.faults.daemons import DaemonName, Exit, Kill, Suspend
+from harness.faults.database import DamagedDatabase, FullDisk, OldSchema
+from harness.faults.fault import Fault
+from harness.faults.links import Cut, LinkDown, LinkFlapping, uplinks
+from harness.faults.restarts import HalfRestart, Reload, Restart
+from harness.topology.model import Switch
+
+DAEMONS: tuple[DaemonName, ...] = ("ovsdb-server", "ovs-vswitchd")
+Choices = Callable[[Switch], Iterable[Fault]]
+
+CHOICES: dict[type[Fault], Choices] = {
+    Restart: lambda switch: [Restart(switch.name)],
+    Reload: lambda switch: [Reload(switch.name)],
+    HalfRestart: lambda switch: (
+        HalfRestart(switch.name, stage=stage)
+        for stage in ("saved", "stopped", "waiting", "restored")
+    ),
+    Kill: lambda switch: (
+        Kill(switch.name, daemon=daemon, signal=signal)
+        for daemon in DAEMONS
+        for signal in ("KILL", "SEGV")
+    ),
+    Suspend: lambda switch: (Suspend(switch.name, daemon=daemon) for daemon in DAEMONS),
+    Exit: lambda switch: (Exit(switch.name, cleanup=cleanup) for cleanup in (False, True)),
+    FullDisk: lambda switch: [FullDisk(switch.name)],
+    DamagedDatabase: lambda switch: (
+        DamagedDatabase(switch.name, part=part) for part in ("header", "tail")
+    ),
+    OldSchema: lambda switch: [OldSchema(switch.name)],
+    LinkDown: lambda switch: (LinkDown(switch.name, port) for port, _ in uplinks(switch)),
+    LinkFlapping: lambda switch: (LinkFlapping(switch.name, port) for port, _ in uplinks(switch)),
+    Cut: lambda switch: (
+        Cut(switch.name, underlay)
+        for underlay in dict.fromkeys(underlay for _port, underlay in uplinks(switch))
+    ),
+}
+"""The faults, one line each, and how each can be done to a switch: all that may be drawn."""
+
+
+def draw(
+    random: Random,
+    switches: Iterable[Switch],
+    among: Collection[type[Fault]] = CHOICES.keys(),
+) -> Fault:
+    """One of the faults ``among`` that can be done to any of the ``switches``: first its kind, so
+    that one with many varieties is as likely as one with few. The same seed draws the same.
+
+    Raise ``ValueError`` when there is none.
+    """
+    there = list(switches)
+    found = [
+        choices
+        for kind in CHOICES
+        if kind in among
+        and (choices := [fault for switch in there for fault in CHOICES[kind](switch)])
+    ]
+    if not found:
+        raise ValueError("none of these faults can be done to any of these switches")
+    return random.choice(random.choice(found))
