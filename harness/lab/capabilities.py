@@ -9,7 +9,7 @@ from harness.lab.environment import environment
 from harness.lab.lab import Lab
 from harness.lab.target import Target
 from harness.nodes.base import CommandFailed
-from harness.ovs import OvsError, PortError, Switch
+from harness.ovs import DaemonError, ModuleError, OvsError, PortError, Switch
 from harness.topology import Topology
 
 BRIDGE = "br-try"
@@ -26,7 +26,8 @@ def missing(target: Target, feature: str) -> str | None:
     Features are ``tunnel:TYPE`` (an Interface type), ``datapath:NAME`` (a line of ``ovs-appctl
     dpif/show-dp-features``), ``openflow:VERSION`` (a value of Bridge ``protocols``),
     ``appctl:COMMAND`` (a command of ovs-appctl(8)), ``column:TABLE.COLUMN`` (of the database),
-    ``program:NAME`` (in the switch's node), ``users`` (more than one there) and ``meters``.
+    ``program:NAME`` (in the switch's node), ``users`` (more than one there), ``meters`` and
+    ``kernel module`` (one of the node's own, which can be reloaded).
     Raise :class:`UnknownFeatureError` for any other.
     """
     kind, _, name = feature.partition(":")
@@ -34,7 +35,8 @@ def missing(target: Target, feature: str) -> str | None:
     if attempt is None or bool(name) != (kind not in _NAMELESS):
         raise UnknownFeatureError(
             f"requires({feature!r}): there is tunnel:TYPE, datapath:FEATURE, openflow:VERSION, "
-            "appctl:COMMAND, column:TABLE.COLUMN, program:NAME, users and meters"
+            "appctl:COMMAND, column:TABLE.COLUMN, program:NAME, users, meters and kernel "
+            "module"
         )
     return attempt(_trial(target), name)
 
@@ -143,7 +145,15 @@ def _users(switch: Switch, _name: str) -> str | None:
     return None if done.status == 0 else f"root can't become anybody else: {done.stderr.strip()}"
 
 
-_NAMELESS = ("meters", "users")
+def _module(switch: Switch, _name: str) -> str | None:
+    try:
+        switch.force_reload_kmod()
+    except (ModuleError, DaemonError) as error:
+        return str(error).partition("\n")[0]
+    return None
+
+
+_NAMELESS = ("meters", "users", "kernel module")
 _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "tunnel": _tunnel,
     "datapath": _datapath,
@@ -153,4 +163,5 @@ _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "program": _program,
     "users": _users,
     "meters": _meters,
+    "kernel module": _module,
 }
