@@ -23,7 +23,9 @@ class Expected(NamedTuple):
 
 EXPECTED = (
     # There is no kernel module, and whoever asks for all datapaths asks for those of the kernel.
-    Expected(re.compile(r"^dpif\|WARN\|failed to enumerate system datapaths: No such file")),
+    Expected(
+        re.compile(r"^dpif(\(\S+\))?\|WARN\|failed to enumerate system datapaths: No such file")
+    ),
     # Why a frame was not forwarded. Whether it should have been is judged from the frames.
     Expected(re.compile(r"^ofproto_dpif_xlate(\(\w+\))?\|WARN\|dropping ")),
     Expected(re.compile(r"^tunnel(\(\w+\))?\|WARN\|receive tunnel port not found ")),

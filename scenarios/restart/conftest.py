@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Protocol
 
 import pytest
@@ -28,14 +29,28 @@ class UnderTraffic(Protocol):
     (all that can hear each other, if none are named). What the history then says; outages are
     recorded."""
 
-    def __call__(self, *faults: Fault, pairs: Pairs | None = None) -> Verdict: ...
+    def __call__(
+        self, *faults: Fault, pairs: Pairs | None = None, rate: float = RATE
+    ) -> Verdict: ...
+
+
+class FramesFlow(Protocol):
+    """Wait until every host that is talked to has been sent some more frames by its switch. Raise
+    :class:`NeverHappenedError` when none come."""
+
+    def __call__(self, pairs: Pairs) -> None: ...
+
+
+@pytest.fixture
+def frames_flow(lab: Lab) -> FramesFlow:
+    return partial(_flows, lab)
 
 
 @pytest.fixture
 def under_traffic(lab: Lab) -> UnderTraffic:
-    def run(*faults: Fault, pairs: Pairs | None = None) -> Verdict:
+    def run(*faults: Fault, pairs: Pairs | None = None, rate: float = RATE) -> Verdict:
         chosen = list(pairs) if pairs is not None else _talking(lab)
-        with lab.traffic(rate=RATE, pairs=chosen):
+        with lab.traffic(rate=rate, pairs=chosen):
             _flows(lab, chosen)
             with ExitStack() as stack:
                 for fault in faults:
@@ -57,8 +72,7 @@ def _talking(lab: Lab) -> list[tuple[str, str]]:
     return [(source, to) for source in reach for to in sorted(reach.unicast[source])]
 
 
-def _flows(lab: Lab, pairs: list[tuple[str, str]]) -> None:
-    """Wait until every host that is talked to has been sent some more frames by its switch."""
+def _flows(lab: Lab, pairs: Pairs) -> None:
     listeners = sorted({to for _source, to in pairs})
     wanted = [count + AGAIN for count in _sent_to(lab, listeners)]
     eventually(
