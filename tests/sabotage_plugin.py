@@ -139,6 +139,73 @@ def forgetful(lab: Lab) -> None:
         switch.node.write_file(path, FORGETFUL, mode=0o755)
 
 
+def edit_script(lab: Lab, name: str, edit: Callable[[str], str]) -> None:
+    """Change one of Open vSwitch's own scripts on every switch; the change has to be one."""
+    for switch in lab.switches.values():
+        path = f"{switch.layout.datadir}/scripts/{name}"
+        before = switch.node.read_file(path).decode()
+        after = edit(before)
+        assert after != before, f"{path} is not what this sabotage was made for"
+        switch.node.write_file(path, after, mode=0o755)
+
+
+def saved_through(header: str, expression: str) -> Callable[[Lab], None]:
+    """Have ovs-save pass what it saves, in the pipe that takes this header away, through one more
+    expression of sed."""
+
+    def sabotage(lab: Lab) -> None:
+        removed = f"-e '{header}'"
+        edit_script(
+            lab, "ovs-save", lambda text: text.replace(removed, f"{removed} -e '{expression}'")
+        )
+
+    return sabotage
+
+
+def no_waiting(lab: Lab) -> None:
+    """ovs-lib does not have ovs-vswitchd wait for the flows."""
+    edit_script(lab, "ovs-lib", lambda text: f"{text}\nflow_restore_wait () {{ :; }}\n")
+
+
+def after_start(code: str) -> Callable[[Lab], None]:
+    """Whenever ovs-vswitchd has started, this is done beside it, once it forwards, to each bridge
+    ``$b``."""
+    script = f"""\
+#!/bin/sh
+/opt/sound/ovs-vswitchd "$@" || exit
+setsid sh -c '
+while ovs-vsctl --no-wait get open_vswitch . other_config | grep -q flow-restore-wait; do :; done
+for b in $(ovs-vsctl --no-wait list-br); do
+{code}
+done
+' > /dev/null 2>&1 < /dev/null &
+"""
+
+    def sabotage(lab: Lab) -> None:
+        for switch in lab.switches.values():
+            path = f"{switch.layout.sbindir}/ovs-vswitchd"
+            move = 'mkdir -p /opt/sound && cp -L "$1" /opt/sound/ && rm "$1"'
+            switch.node.run(["sh", "-c", move, "sh", path])
+            switch.node.write_file(path, script, mode=0o755)
+
+    return sabotage
+
+
+FLOOD = f"""\
+ovs-ofctl -O {VERSIONS} add-flow $b priority={HIGHEST},actions=FLOOD
+sleep 0.1
+ovs-ofctl -O {VERSIONS} --strict del-flows $b priority={HIGHEST}"""
+
+# What a restart alone brings to light.
+AT_RESTART: dict[str, Callable[[Lab], None]] = {
+    "drop-a-flow": saved_through("/OFPST_FLOW/d", "$d"),
+    "lose-cookies": saved_through("/OFPST_FLOW/d", "s/cookie=0x[0-9a-f]*/cookie=0x0/"),
+    "forget-groups": saved_through("/^NXST_GROUP_DESC/d", "/group_id=/d"),
+    "no-waiting": no_waiting,
+    "flood-after-start": after_start(FLOOD),
+    "lose-addresses": after_start("ip address flush dev $b"),
+}
+
 # In the order in which they are tried: what catches the most comes first.
 SABOTAGES: dict[str, Callable[[Lab], None]] = {
     "drop": drop,
@@ -170,10 +237,12 @@ Results = dict[str, dict[str, str]]
 """What each sabotage did to a scenario, by scenario and sabotage."""
 CAUGHT, SKIPPED = "caught: ", "skipped: "
 PROPERTY = "sabotage"
+MOST_LINES = 12
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--sabotage", choices=sorted(SABOTAGES), required=True)
+    choices = sorted({**SABOTAGES, **AT_RESTART})
+    parser.addoption("--sabotage", choices=choices, required=True)
     parser.addoption("--sabotage-results", type=Path, required=True)
 
 
@@ -210,7 +279,7 @@ class Saboteur:
 
         def enter_and_break(lab: Lab) -> Lab:
             enter(lab)
-            SABOTAGES[self.name](lab)
+            {**SABOTAGES, **AT_RESTART}[self.name](lab)
             return lab
 
         Lab.__enter__ = enter_and_break  # type: ignore[method-assign]
@@ -234,15 +303,16 @@ class Saboteur:
     def outcome(
         self, report: pytest.TestReport, call: pytest.CallInfo[None], item: pytest.Item
     ) -> str:
-        said = str(call.excinfo.value).strip().splitlines()[:1] if call.excinfo else []
+        # The beginning is what was asserted; pytest's explanation of it comes last.
+        said = str(call.excinfo.value).strip().splitlines()[:MOST_LINES] if call.excinfo else []
         if report.skipped:
-            return SKIPPED + str(getattr(report, "wasxfail", "")) + "".join(said)
+            return SKIPPED + str(getattr(report, "wasxfail", "")) + "; ".join(said)
         if report.when == "setup" and report.failed:
             # A fixture of the scenario's own, which had a lab to work on, minds as well as it does.
             live = any(node.stash.get(_LABS, []) for node in item.listchain())
-            return (CAUGHT if live else "no lab: ") + "".join(said)
+            return (CAUGHT if live else "no lab: ") + "; ".join(said)
         if report.when == "call":
-            return CAUGHT + "".join(said) if report.failed else "not noticed"
+            return CAUGHT + "; ".join(said) if report.failed else "not noticed"
         return ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

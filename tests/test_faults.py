@@ -309,6 +309,13 @@ def test_faults_combine(lab: Lab, switch: Switch) -> None:
     lab.verify()
 
 
+def test_a_daemon_that_is_killed_while_it_hangs(lab: Lab, switch: Switch) -> None:
+    with lab.fault(Suspend("s1")), lab.fault(Kill("s1", monitor=True)):
+        lab.verify()
+    assert switch.is_up
+    lab.verify()
+
+
 def test_an_error_in_the_context_undoes_the_fault(lab: Lab, switch: Switch) -> None:
     with pytest.raises(ZeroDivisionError), lab.fault(Kill("s1", monitor=True)):
         _ = 1 / 0

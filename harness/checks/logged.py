@@ -31,6 +31,12 @@ EXPECTED = (
     Expected(re.compile(r"^tunnel(\(\w+\))?\|WARN\|receive tunnel port not found ")),
     # ovs-ctl stops ovsdb-server before ovs-vswitchd, which is connected to it.
     Expected(re.compile(r"^(jsonrpc|reconnect)\|WARN\|unix:\S+/db\.sock: "), True),
+    # How long the daemon took, and what of: no more than a measurement, on a busy machine.
+    Expected(
+        re.compile(
+            r"^timeval(\(\S+\))?\|WARN\|(Unreasonably long |faults: |disk: |context switches: )"
+        )
+    ),
     # An interface that somebody sets down while ovs-vswitchd sends to it or reads from it.
     Expected(re.compile(r"\|error (sending|receiving) .*: Network is down"), True),
 )

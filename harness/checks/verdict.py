@@ -23,6 +23,10 @@ class Verdict(msgspec.Struct, frozen=True):
     measurements: Measurements = {}
     parts: dict[str, Verdict] = {}
 
+    def __str__(self) -> str:
+        """The outcome, and all findings, a line each."""
+        return "\n".join([f"verdict: {self.outcome}", *self.findings])
+
 
 Checker = Callable[[History], Verdict]
 """A pure function: the same history has the same verdict."""

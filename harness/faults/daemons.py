@@ -76,7 +76,13 @@ class Suspend(Fault, frozen=True):
         switch = ground.switch(self.switch)
         pid = _pid(switch, self)
         _signal(switch, pid, "STOP", stopped=True)
-        return lambda: _signal(switch, pid, "CONT", stopped=False)
+        return lambda: _go_on(switch, pid)
+
+
+def _go_on(switch: Switch, pid: int) -> None:
+    # Another fault may have ended it meanwhile.
+    if state_of(switch.node, pid) not in "-ZX":
+        _signal(switch, pid, "CONT", stopped=False)
 
 
 def _signal(switch: Switch, pid: int, name: str, *, stopped: bool) -> None:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from harness import Lab
-from harness.lab import Target
-from harness.polling import NeverHappenedError
 from harness.faults import (
     DamagedDatabase,
     Fault,
@@ -23,6 +21,8 @@ from harness.faults import (
     Restart,
     Suspend,
 )
+from harness.lab import Target
+from harness.polling import NeverHappenedError
 
 if TYPE_CHECKING:
     from scenarios.restart.conftest import FramesFlow, UnderTraffic
@@ -37,7 +37,7 @@ def test_restart_killed_while_the_flows_are_there_keeps_them(
     under_traffic: UnderTraffic, stage: Literal["saved", "restored"]
 ) -> None:
     verdict = under_traffic(HalfRestart("s1", stage=stage), pairs=PAIRS)
-    assert verdict.outcome == "pass", verdict.findings
+    assert verdict.outcome == "pass", str(verdict)
 
 
 @pytest.mark.parametrize("stage", ["stopped", "waiting"])
@@ -46,7 +46,7 @@ def test_restart_killed_while_the_flows_are_away_loses_them_and_leaks_nothing(
 ) -> None:
     verdict = under_traffic(HalfRestart("s1", stage=stage), pairs=PAIRS)
     said = {name for name, part in verdict.parts.items() if part.outcome != "pass"}
-    assert said == {"delivered"}, verdict.findings
+    assert said == {"delivered"}, str(verdict)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_database_in_trouble_costs_no_frame(
 ) -> None:
     lab.expect_logged(*complaints)
     verdict = under_traffic(fault, pairs=PAIRS, rate=SLOW)
-    assert verdict.outcome == "pass", verdict.findings
+    assert verdict.outcome == "pass", str(verdict)
 
 
 def test_forwarding_goes_on_while_there_is_no_database_server(
@@ -83,9 +83,9 @@ def test_forwarding_goes_on_while_there_is_no_database_server(
 def test_daemon_that_hangs_for_a_while_leaks_nothing(
     lab: Lab, under_traffic: UnderTraffic, daemon: Literal["ovs-vswitchd", "ovsdb-server"]
 ) -> None:
-    lab.expect_logged(r"timeval(\(\w+\))?\|WARN\|", r"ovs_rcu(\(\w+\))?\|WARN\|blocked ")
+    lab.expect_logged(r"ovs_rcu(\(\w+\))?\|WARN\|blocked ")
     verdict = under_traffic(Suspend("s1", daemon=daemon), pairs=PAIRS)
-    assert verdict.outcome == "pass", verdict.findings
+    assert verdict.outcome == "pass", str(verdict)
 
 
 def test_restart_after_the_database_server_was_killed_loses_the_flows(
@@ -97,6 +97,6 @@ def test_restart_after_the_database_server_was_killed_loses_the_flows(
         Kill("s1", daemon="ovsdb-server", monitor=True), Restart("s1"), pairs=PAIRS
     )
     said = {name for name, part in verdict.parts.items() if part.outcome != "pass"}
-    assert said == {"delivered", "state kept"}, verdict.findings
+    assert said == {"delivered", "state kept"}, str(verdict)
     lost = verdict.parts["state kept"].findings
     assert [": flow lost: " in line for line in lost] == [True, True]

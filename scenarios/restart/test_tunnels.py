@@ -74,10 +74,10 @@ def topology(request: pytest.FixtureRequest) -> Topology:
 
 def test_restart_keeps_the_tunnel_and_leaks_nothing(under_traffic: UnderTraffic) -> None:
     verdict = under_traffic(Restart("s1"))
-    assert verdict.outcome == "pass", verdict.findings
+    assert verdict.outcome == "pass", str(verdict)
 
 
 @pytest.mark.requires("kernel module")
 def test_reload_keeps_the_tunnel_and_leaks_nothing(under_traffic: UnderTraffic) -> None:
     verdict = under_traffic(Reload("s1"))
-    assert verdict.outcome == "pass", verdict.findings
+    assert verdict.outcome == "pass", str(verdict)

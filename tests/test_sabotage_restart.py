@@ -1,0 +1,37 @@
+"""Scenarios of restarts notice a restart that is broken, and name what was lost or leaked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.test_sabotage import run_broken
+
+FAMILIES = "scenarios/restart/test_families.py::test_restart_keeps_all_and_leaks_nothing"
+TARGET = "trixie/namespace/netdev"
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize(
+    ("sabotage", "family", "said"),
+    [
+        ("drop-a-flow", "requested_ports", r"flow lost: table=0,\S+ actions=output:\d+"),
+        (
+            "lose-cookies",
+            "flows_of_a_learning_switch",
+            r"flow table=0,priority=10,in_port=\d+: cookie: 0x5 -> (none|0x0)",
+        ),
+        ("forget-groups", "grouped", r"group \d+ lost"),
+        ("no-waiting", "flows_of_a_learning_switch", r"heard at c, which the state before"),
+        ("flood-after-start", "timeouts_and_flags", r"heard at c, which the state before"),
+        ("lose-addresses", "learning", r"br0: address lost: 192\.0\.2\.1/24"),
+    ],
+)
+def test_a_restart_that_is_broken(tmp_path: Path, sabotage: str, family: str, said: str) -> None:
+    scenario = f"{FAMILIES}[{family}-{TARGET}]"
+    ((name, outcomes),) = run_broken(sabotage, [scenario], tmp_path / "results.json").items()
+    assert name == FAMILIES
+    assert outcomes[sabotage].startswith("caught: verdict: fail")
+    assert re.search(said, outcomes[sabotage]), outcomes[sabotage]
