@@ -56,7 +56,7 @@ class Kill(Fault, frozen=True):
             return found is not None and found.pid != pid
 
         eventually(
-            lambda: another() or state_of(switch.node, monitor) in "-ZX",
+            lambda: another() or state_of(switch.node, monitor) == "-",
             within=MONITOR_ACTS,
             what=f"{switch.name}: the monitor of {self.daemon} starts another, or ends",
         )

@@ -21,10 +21,11 @@ def state_of(node: Node, pid: int) -> str:
 
 
 def ends(node: Node, pid: int) -> None:
-    """Wait until a process has ended, whether its parent has seen to it yet or not."""
+    """Wait until a process is gone, and not only a zombie: it is that while its threads end, and
+    ``ovs-ctl`` takes it for running as long as there is /proc/PID."""
     eventually(
         lambda: state_of(node, pid),
-        lambda state: state in "-ZX",
+        lambda state: state == "-",
         within=PATIENCE,
         what=f"{node.name}: process {pid} ends",
     )
