@@ -1,16 +1,15 @@
 """The drain: proof that of everything that was sent nothing is under way any more.
 
-A round looks at every switch: nothing waits unread in its receive queues; it has answered a
-question, and where the datapath is in user space the thread that answers also forwards frames, so
-whatever it had in hand has left; where the datapath is in the kernel, the threads that handle what
-it sends up sleep, and have not run since the last round; and no interface counted anything
-meanwhile. Where underlays are carried by us, each switch has got as many frames as were carried to
-it. When a whole round finds that in all switches at once, nothing can be on its way between them
-either. A
-quiet spell, derived from the latencies seen in this lab, covers what the kernel itself may hold
-(softirq backlogs). At last the counters have to account for every frame: the switch's receive
-queues and the kernel's backlogs dropped none, and its datapath has looked up at least as many as
-its hosts sent.
+A look at every switch finds nothing under way: nothing waits unread in its receive queues; where
+the datapath is in the kernel, the threads that handle what it sends up sleep; where underlays are
+carried by us, each switch has got as many frames as were carried to it. Then it is asked a
+question: where the datapath is in user space the thread that answers also forwards frames, so
+whatever it had in hand has left. When another look then finds nothing under way again, no interface
+has counted anything since the first, and no such thread has run, in all switches at once, nothing
+can be on its way between them either. A quiet spell between the two, derived from the latencies
+seen in this lab, covers what the kernel itself may hold (softirq backlogs). At last the counters
+have to account for every frame: the switch's receive queues and the kernel's backlogs dropped none,
+and its datapath has looked up at least as many as its hosts sent.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from harness.nodes.base import NodeError, Pending
 from harness.nodes.channel import pump
 from harness.nodes.remote import RemoteNode
 from harness.ovs.switch import Switch, parse_datapaths
-from harness.ovs.tasks import gather
+from harness.ovs.tasks import Task, gather
 
 BOUND = 10.0
 """Seconds after which a drain gives up, for a node with the usual patience: the verdict is then
@@ -37,6 +36,8 @@ unknown."""
 SHORTEST_SPELL = 0.001
 SPELL_PER_LATENCY = 3
 LONGEST_SPELL = 1.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.02
+"""Seconds between two looks while something is under way."""
 
 
 class Datapaths(msgspec.Struct, frozen=True):
@@ -150,52 +151,53 @@ class Drain:
     def absorb(self, deadline: float) -> None:
         """Wait until no receive queue holds anything, for then there is room for more, or until
         ``deadline``: what is lost for want of room shows when the drain finishes."""
-        pause = 0.0002
+        pause = SHORTEST_PAUSE
         while self.look().waiting and time.monotonic() <= deadline:
             pump(pause)
-            pause = min(2 * pause, 0.02)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def finish(self, bound: float | None = None) -> str:
         """Wait until nothing is under way, at most ``bound`` seconds. Returns why not everything
         is accounted for; empty when it is."""
         deadline = time.monotonic() + (self.bound if bound is None else bound)
-        quiet_since: float | None = None
         before = self.look()
+        pause = SHORTEST_PAUSE
         while True:
-            datapaths = self._datapaths()
+            quiet = not before.under_way()
+            pump(self.spell if quiet else pause)
+            # Threads that have frames in hand are not to be held up with questions.
+            datapaths = self._datapaths() if quiet else {}
             after = self.look()
-            now = time.monotonic()
-            if after.under_way() or not after.still(before):
-                quiet_since = None
-            elif quiet_since is None:
-                quiet_since = now
-            elif now - quiet_since >= self.spell:
+            if quiet and not after.under_way() and after.still(before):
                 return self._unaccounted(after, datapaths)
-            if now > deadline:
+            if time.monotonic() > deadline:
                 return self._unfinished(before, after)
-            if quiet_since is not None:
-                pump(max(0.0, quiet_since + self.spell - now))
+            pause = min(2 * pause, LONGEST_PAUSE)
             before = after
 
     def _datapaths(self) -> dict[str, Datapaths]:
         """Have every switch's main thread answer, and say what its datapaths looked up."""
-        asked = [
-            (name, switch, switch.datapaths_soon(), switch.waits_for_flows_soon())
+        asked = {
+            name: (switch, switch.datapaths_soon(), self._waiting_soon(switch))
             for name, switch in self._switches.items()
             if switch.is_up
-        ]
+        }
         found = {}
-        for name, switch, answer, wait in asked:
+        for name, (switch, answer, waiting) in asked.items():
             with death_first([switch]):
                 described = parse_datapaths(answer.result()).values()
-                waiting = wait.result()
-            found[name] = Datapaths(
-                lookups=sum(one.hit + one.missed + one.lost for one, _ports in described),
-                lost=sum(one.lost for one, _ports in described),
-                ports=frozenset().union(*(ports for _one, ports in described)),
-                waiting=waiting,
-            )
+                found[name] = Datapaths(
+                    lookups=sum(one.hit + one.missed + one.lost for one, _ports in described),
+                    lost=sum(one.lost for one, _ports in described),
+                    ports=frozenset().union(*(ports for _one, ports in described)),
+                    waiting=waiting is not None and waiting.result(),
+                )
         return found
+
+    @staticmethod
+    def _waiting_soon(switch: Switch) -> Task[bool] | None:
+        # In user space nothing waits on its way up, so there it is all one.
+        return switch.waits_for_flows_soon() if switch.datapath == "system" else None
 
     def _unaccounted(self, last: Look, datapaths: Mapping[str, Datapaths]) -> str:
         if self._before is None:
