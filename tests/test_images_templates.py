@@ -258,9 +258,9 @@ def test_half_made_ones_are_swept_unless_somebody_makes_them(image: Image, boots
     for name in (f".new-{label}-x_1", f".new-forky-switch-4-kvm-{KEY}-ab", f".new-{busy}-ab"):
         (templates.directory() / name).mkdir()
     with try_lock(templates.directory() / f"locks/{busy}.make") or pytest.fail("it is free"):
-        boots.template(image, Stage("booted", "more", lambda _: None))
+        made = boots.template(image, Stage("booted", "more", lambda _: None)).path
         assert [name for name in there() if name.startswith(".")] == [f".new-{busy}-ab"]
-    change(templates.directory() / there()[-1])
+    change(made)
     boots.template(image, Stage("booted", "more", lambda _: None))
     assert [name for name in there() if name.startswith(".")] == []
 

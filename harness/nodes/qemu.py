@@ -34,6 +34,12 @@ KERNEL_ARGUMENTS = (
     "random.trust_cpu=on",
     "quiet",
 )
+EMULATED = ("norandmaps",)
+"""More of them for an emulated processor: what it has translated of a library it can use again only
+where the library lies at the same address in the next process, too."""
+CPU = {"kvm": "host", "tcg": "max,-erms,-fsrm"}
+"""By accelerator. Emulated, the string instructions copy one byte after the other: a kernel that is
+told that they are fast uses them for whole pages."""
 _BOUND = 30.0
 """Seconds within which the monitor answers."""
 
@@ -66,22 +72,26 @@ class Plugs(NamedTuple):
     The other cards have no carrier."""
 
 
+def board(accelerator: str, memory: int) -> list[str]:
+    """The options that every machine has, whatever is plugged into it; ``memory`` is in MiB."""
+    emulated = accelerator == "tcg"
+    arguments = KERNEL_ARGUMENTS + (EMULATED if emulated else ())
+    line = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    line += ["-machine", "q35,memory-backend=ram,vmport=off"]
+    line += ["-accel", "tcg,thread=multi" if emulated else "kvm"]
+    line += ["-cpu", CPU[accelerator], "-smp", "1", "-m", f"{memory}M"]
+    return [*line, "-append", " ".join(arguments)]
+
+
 def command_line(
     machine: Machine, ram: Path, plugs: Plugs, *, private: bool, incoming: bool
 ) -> list[str]:
     """QEMU's command line. ``ram`` is the file that the machine's memory is; with ``private`` what
     the machine writes stays its own. With ``incoming`` it waits for a state to go on from."""
-    memory = f"{machine.memory}M"
-    share = "off" if private else "on"
-    accelerator = "kvm" if machine.accelerator == "kvm" else "tcg,thread=multi"
-    line = [PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    line += ["-machine", "q35,memory-backend=ram,vmport=off", "-accel", accelerator]
-    line += ["-cpu", "host" if machine.accelerator == "kvm" else "max", "-smp", "1"]
-    line += ["-m", memory]
-    backend = f"memory-backend-file,id=ram,size={memory},mem-path={_escape(ram)},share={share}"
-    line += ["-object", backend]
+    line = [PROGRAM, *board(machine.accelerator, machine.memory)]
+    memory = f"size={machine.memory}M,mem-path={_escape(ram)},share={'off' if private else 'on'}"
+    line += ["-object", f"memory-backend-file,id=ram,{memory}"]
     line += ["-kernel", str(machine.kernel), "-initrd", str(machine.initramfs)]
-    line += ["-append", " ".join(KERNEL_ARGUMENTS)]
     line += ["-chardev", f"socket,id=console,fd={plugs.console}", "-serial", "chardev:console"]
     line += ["-chardev", f"socket,id=monitor,fd={plugs.monitor}", "-mon", "monitor,mode=control"]
     line += ["-chardev", f"socket,id=channel,fd={plugs.channel}"]
