@@ -96,7 +96,7 @@ def test_what_the_kernel_refuses_is_named(
     assert set(links(pair)) == {"lo", "br", "a", "b"}
 
 
-def test_500_links_in_one_message(node: NamespaceNode) -> None:
+def test_500_links_in_one_request(node: NamespaceNode) -> None:
     names = [f"h{number}" for number in range(250)]
     node.add_spaces(names).result()
     node.change_links([veth(name, name) for name in names]).result()

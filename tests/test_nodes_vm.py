@@ -184,6 +184,18 @@ def test_hosts_live_in_it(node: VmNode) -> None:
     node.remove_spaces(["h1"]).result()
 
 
+def test_a_port_may_be_called_as_hosts_call_their_interface(node: VmNode) -> None:
+    """Kernels before 6.15 look for the name of a new pair's first end where they are asked."""
+    node.add_spaces(["h1", "h2"]).result()
+    pairs = [{"do": "veth", "name": name, "peer": "eth0"} for name in ("eth0", "tap0")]
+    node.change_links(
+        [pair | {"peer_space": space} for pair, space in zip(pairs, ("h1", "h2"), strict=True)]
+    ).result()
+    for space in ("h1", "h2"):
+        assert "eth0" in node.run(["ls", "/sys/class/net"], host=space).stdout
+    node.remove_spaces(["h1", "h2"]).result()
+
+
 # -- its console
 
 

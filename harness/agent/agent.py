@@ -42,6 +42,8 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -1230,26 +1232,35 @@ class Agent:
 
     def op_link(self, number: int, request: Request, blob: bytes) -> None:
         """Carry out a list of changes to interfaces in one namespace."""
-        messages = []
+        space = request.get("netns")
+        found: list[tuple[str | None, LinkMessage]] = []
         for change in request["changes"]:
-            messages += self._link_change(change)
-        self.netlink(request.get("netns")).request(messages)
+            found += self._link_change(change, space)
+        for place, messages in groupby(found, itemgetter(0)):
+            self.netlink(place).request([message for _place, message in messages])
         self.reply(number)
 
-    def _link_change(self, change: Request) -> list[LinkMessage]:
+    def _link_change(
+        self, change: Request, space: str | None
+    ) -> list[tuple[str | None, LinkMessage]]:
+        """The messages that make a change in a namespace, each with where it is to be sent."""
+        if change["do"] == "veth":
+            return self._veth(change, space)
+        return [(space, self._link_message(change))]
+
+    @staticmethod
+    def _link_message(change: Request) -> LinkMessage:
         action, name = change["do"], change["name"]
         what = f"{action} {name}"
-        if action == "veth":
-            return self._veth(change, what)
         if action == "bridge":
             info = attribute(IFLA_BR_MCAST_SNOOPING, b"\0")
             # The most that a bridge forwards of the reserved group addresses (802.1Q 8.6.3).
             info += attribute(IFLA_BR_GROUP_FWD_MASK, struct.pack("=H", 0xFFF8))
             body = link_message(name, mtu=change.get("mtu"), up=True)
             body += link_info(b"bridge", info)
-            return [(RTM_NEWLINK, NLM_CREATE | NLM_EXCL, body, what)]
+            return (RTM_NEWLINK, NLM_CREATE | NLM_EXCL, body, what)
         if action == "remove":
-            return [(RTM_DELLINK, 0, link_message(name), what)]
+            return (RTM_DELLINK, 0, link_message(name), what)
         if action == "set":
             body = link_message(
                 name, mac=change.get("mac"), mtu=change.get("mtu"), up=change.get("up")
@@ -1257,29 +1268,28 @@ class Agent:
             if "master" in change:
                 master = socket.if_nametoindex(change["master"])
                 body += attribute(IFLA_MASTER, struct.pack("=I", master))
-            return [(RTM_NEWLINK, 0, body, what)]
+            return (RTM_NEWLINK, 0, body, what)
         raise OSError(errno.EINVAL, f"the agent knows no link action {action!r}")
 
-    def _veth(self, change: Request, what: str) -> list[LinkMessage]:
+    def _veth(self, change: Request, space: str | None) -> list[tuple[str | None, LinkMessage]]:
         """A pair: ``peer`` is made where it belongs and set up; ``name`` stays here and is set up,
         or goes to ``space``, where somebody else sets it up."""
         mtu = change.get("mtu")
+        what = f"veth {change['name']}"
         # The driver can't set up the end that VETH_INFO_PEER names: the pair is not joined yet.
         own = link_message(change["name"], mac=change.get("mac"), mtu=mtu)
-        own += self._link_space(change.get("space"))
+        there = self._space(change.get("space", space))
+        own += attribute(IFLA_NET_NS_FD, struct.pack("=I", there))
         peer = link_message(change["peer"], mac=change.get("peer_mac"), mtu=mtu, up=True)
-        peer += self._link_space(change["peer_space"])
         peer += link_info(b"veth", attribute(VETH_INFO_PEER, own))
-        messages = [(RTM_NEWLINK, NLM_CREATE | NLM_EXCL, peer, what)]
+        # To be sent where the peer goes: kernels before 6.15 look there, where the socket is, for
+        # another interface of that name.
+        made = (RTM_NEWLINK, NLM_CREATE | NLM_EXCL, peer, what)
+        messages: list[tuple[str | None, LinkMessage]] = [(change["peer_space"], made)]
         if "space" not in change:
             up = link_message(change["name"], up=True)
-            messages.append((RTM_NEWLINK, 0, up, what))
+            messages.append((space, (RTM_NEWLINK, 0, up, what)))
         return messages
-
-    def _link_space(self, name: str | None) -> bytes:
-        if name is None:
-            return b""
-        return attribute(IFLA_NET_NS_FD, struct.pack("=I", self._space(name)))
 
     def op_address(self, number: int, request: Request, blob: bytes) -> None:
         """Give addresses (``10.0.0.1/24``) to interfaces: changes of name and address."""
