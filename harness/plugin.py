@@ -38,13 +38,19 @@ _SEED_LIMIT = 1 << 32
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini(
+        "ovs_targets",
+        type="args",
+        default=[],
+        help="what scenarios run on where no --target is given (default: trixie/namespace/netdev)",
+    )
     group = parser.getgroup("ovs-harness", "Open vSwitch harness")
     group.addoption(
         "--target",
         action="append",
         metavar="IMAGE/BACKEND/DATAPATH",
         help="what the scenarios run on; repeatable: they run once for each "
-        "(default: trixie/namespace/netdev)",
+        "(default: those in the setting `ovs_targets`, else trixie/namespace/netdev)",
     )
     group.addoption(
         "--require-all",
@@ -82,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SEED] = secrets.randbelow(_SEED_LIMIT) if given is None else given
     if config.option.keep_lab and config.getoption("numprocesses", None):
         raise pytest.UsageError("--keep-lab waits for Enter, so it does not go with -n")
-    if config.option.target:
+    if config.option.target or config.getini("ovs_targets"):
         # A mistake is told at once.
         _targets(config)
     table = config.rootpath / "scenarios/known_defects.toml"
@@ -97,8 +103,9 @@ def _targets(config: pytest.Config) -> list[str]:
     if _TARGETS not in config.stash:
         from harness.lab.target import DEFAULT_TARGET, Target, TargetError
 
+        named = config.option.target or config.getini("ovs_targets") or [DEFAULT_TARGET]
         try:
-            given = [str(Target.parse(text)) for text in config.option.target or [DEFAULT_TARGET]]
+            given = [str(Target.parse(text)) for text in named]
         except TargetError as error:
             raise pytest.UsageError(str(error)) from error
         config.stash[_TARGETS] = list(dict.fromkeys(given))

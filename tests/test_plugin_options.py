@@ -88,6 +88,19 @@ def test_scenarios_run_once_for_each_target(run: Pytest) -> None:
     assert re.findall(r"^on (\S+)$", done.out, re.MULTILINE)[:3] == names
 
 
+def test_a_project_says_what_its_scenarios_run_on(run: Pytest) -> None:
+    setting = ["-o", "ovs_targets=bookworm/namespace/netdev forky/namespace/dummy"]
+    done = run(ASKS_FOR_TARGET, *setting)
+    assert re.findall(r"^on (\S+)$", done.out, re.MULTILINE)[:2] == [
+        "bookworm/namespace/netdev",
+        "forky/namespace/dummy",
+    ]
+    assert done.outcomes == {"passed": 2}
+    given = run(ASKS_FOR_TARGET, *setting, "--target=trixie/namespace/netdev")
+    assert given.outcomes == {"passed": 1}
+    assert "on trixie/namespace/netdev" in given.out
+
+
 def test_what_asks_for_no_target_runs_once(run: Pytest) -> None:
     given = ["--target=bookworm/namespace/netdev", "--target=trixie/namespace/netdev"]
     assert run("def test_it(): pass", *given).outcomes == {"passed": 1}
@@ -112,7 +125,11 @@ def test_a_bad_target_is_one_line(run: Pytest, given: str, said: str) -> None:
     assert f"ERROR: {said}" in done.out
 
 
-@pytest.mark.parametrize("options", [["--harness-seed=x"], ["--keep-lab", "-n2"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [["--harness-seed=x"], ["--keep-lab", "-n2"], ["-o", "ovs_targets=trixie"]],
+    ids=" ".join,
+)
 def test_other_bad_options_are_usage_errors(run: Pytest, options: list[str]) -> None:
     done = run(ASKS_FOR_TARGET, *options)
     assert done.status == pytest.ExitCode.USAGE_ERROR
