@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -120,6 +121,18 @@ def test_addresses_of_both_families_work_at_once(pair: NamespaceNode) -> None:
     assert addresses(links(pair, "a")["eth0"]) == ["10.0.0.1/24", "fd00::1/64"]
     for target in ("10.0.0.2", "fd00::2"):
         assert "1 received" in pair.run(["ping", "-c1", "-w5", target], host="a").stdout
+
+
+def test_who_has_an_address_does_not_ask_again_after_its_neighbours(pair: NamespaceNode) -> None:
+    pairs = [("eth0", "10.0.0.1/24"), ("eth0", "fd00::1/64")]
+    pair.add_addresses(pairs, host="a").result()
+    said = pair.run(["ip", "ntable", "show", "dev", "eth0"], host="a").stdout
+    assert re.findall(r"^(\S+ \S+)|delay_probe (\d+)", said, re.MULTILINE) == [
+        ("inet arp_cache", ""),
+        ("", "86400000"),
+        ("inet6 ndisc_cache", ""),
+        ("", "86400000"),
+    ]
 
 
 def test_a_host_without_ipv6_address_has_no_ipv6(pair: NamespaceNode) -> None:

@@ -81,7 +81,7 @@ def check(result: int, what: str) -> int:
 
 # -------- rtnetlink (rtnetlink(7))
 
-RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR = 16, 17, 19, 20
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR, RTM_SETNEIGHTBL = 16, 17, 19, 20, 67
 NLM_REQUEST, NLM_ACK, NLM_EXCL, NLM_CREATE = 0x1, 0x4, 0x200, 0x400
 NLMSG_ERROR = 2
 IFF_UP = 1
@@ -91,8 +91,11 @@ IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 VETH_INFO_PEER = 1
 IFLA_BR_GROUP_FWD_MASK, IFLA_BR_MCAST_SNOOPING = 9, 23
 SOL_NETLINK, NETLINK_EXT_ACK, NETLINK_CAP_ACK = 270, 11, 10
+NDTA_NAME, NDTA_PARMS, NDTPA_IFINDEX, NDTPA_DELAY_PROBE_TIME = 1, 6, 1, 7
 NLM_F_ACK_TLVS, NLM_F_CAPPED = 0x200, 0x100
 NLMSGERR_ATTR_MSG = 1
+A_DAY = 24 * 3600 * 1000
+"""In milliseconds."""
 LINKS_AT_ONCE = 64
 """Messages per netlink datagram: their acknowledgements must fit in the receive buffer."""
 
@@ -145,6 +148,17 @@ def link_info(kind: bytes, data: bytes) -> bytes:
     return attribute(
         IFLA_LINKINFO, attribute(IFLA_INFO_KIND, kind) + attribute(IFLA_INFO_DATA, data)
     )
+
+
+def neighbours_believed(family: int, index: int, what: str) -> LinkMessage:
+    """Has an interface use what it knows of its neighbours for a day before it asks whether they
+    are still there (arp(7), ``delay_first_probe_time``). It would otherwise ask five seconds after
+    it has last heard of them, in the middle of something else."""
+    cache = "arp_cache" if family == socket.AF_INET else "ndisc_cache"
+    parameters = attribute(NDTPA_IFINDEX, struct.pack("=I", index))
+    parameters += attribute(NDTPA_DELAY_PROBE_TIME, struct.pack("=Q", A_DAY))
+    body = struct.pack("=Bxxx", family) + attribute(NDTA_NAME, text(cache))
+    return (RTM_SETNEIGHTBL, 0, body + attribute(NDTA_PARMS, parameters), what)
 
 
 class Netlink:
@@ -1300,12 +1314,12 @@ class Agent:
                 family = socket.AF_INET6 if ":" in ip else socket.AF_INET
                 if family == socket.AF_INET6:
                     enable_ipv6(name)
-                packed = socket.inet_pton(family, ip)
-                body = struct.pack(
-                    "=BBBBI", family, int(length), 0x02, 0, socket.if_nametoindex(name)
-                )
+                packed, index = socket.inet_pton(family, ip), socket.if_nametoindex(name)
+                body = struct.pack("=BBBBI", family, int(length), 0x02, 0, index)
                 body += attribute(1, packed) + attribute(2, packed)
-                messages.append((RTM_NEWADDR, NLM_CREATE | NLM_EXCL, body, f"{address} on {name}"))
+                what = f"{address} on {name}"
+                messages.append((RTM_NEWADDR, NLM_CREATE | NLM_EXCL, body, what))
+                messages.append(neighbours_believed(family, index, what))
         self.netlink(request.get("netns")).request(messages)
         self.reply(number)
 
