@@ -41,7 +41,8 @@ def hypervisors() -> Hypervisors:
         switches = {n: topo.switch(f"hv{n}") for n in (1, 2)}
         for n, switch in switches.items():
             own = f"{address.format(n)}/{64 if ':' in address else 24}"
-            switch.bridge("br-phy", addresses=[own], **(local or {})).uplink(wire)
+            # By itself it stays at 1500: docs/findings/internal-ports-keep-a-smaller-mtu.md
+            switch.bridge("br-phy", addresses=[own], mtu=mtu, **(local or {})).uplink(wire)
         return switches
 
     return add

@@ -211,6 +211,7 @@ def test_gre_sequence_numbers_rise_by_one(module_lab: Lab) -> None:
     sent = module_lab.probe("seq-1", to="seq-2", count=3)
     assert sent.heard_at == {"seq-2"}
     headers = [seen.packet[GRE] for seen in sent.all_on("wire")]
+    assert all(header.seqnum_present for header in headers)
     first = headers[0].sequence_number
     assert [header.sequence_number for header in headers] == [first, first + 1, first + 2]
     assert not outer(module_lab, "gre")[GRE].seqnum_present

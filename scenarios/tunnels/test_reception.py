@@ -24,8 +24,10 @@ SENDER, END = "02:00:00:00:00:01", "02:00:00:00:00:02"
 REMOTE, LOCAL = "172.31.0.1", "172.31.0.2"
 OTHER_REMOTE, OTHER_LOCAL = "172.31.0.11", "172.31.0.12"
 KINDS: tuple[TunnelType, ...] = ("vxlan", "geneve", "gre")
+INSTANCE = 0x08
+"""The I bit alone: for a frame inside, scapy would also say that a protocol is named."""
 HEADERS: dict[str, Any] = {
-    "vxlan": UDP(dport=4789, chksum=0) / VXLAN(vni=KEY),
+    "vxlan": UDP(dport=4789, chksum=0) / VXLAN(vni=KEY, flags=INSTANCE),
     "geneve": UDP(dport=6081, chksum=0) / GENEVE(vni=KEY, proto=0x6558),
     "gre": GRE(proto=0x6558, key_present=1, key=KEY),
 }
