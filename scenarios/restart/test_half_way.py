@@ -21,8 +21,6 @@ from harness.faults import (
     Restart,
     Suspend,
 )
-from harness.lab import Target
-from harness.polling import NeverHappenedError
 
 if TYPE_CHECKING:
     from scenarios.restart.conftest import FramesFlow, UnderTraffic
@@ -67,11 +65,8 @@ def test_database_in_trouble_costs_no_frame(
 
 
 def test_forwarding_goes_on_while_there_is_no_database_server(
-    lab: Lab, target: Target, frames_flow: FramesFlow, request: pytest.FixtureRequest
+    lab: Lab, frames_flow: FramesFlow
 ) -> None:
-    if target.datapath == "netdev":
-        why = "docs/findings/no-forwarding-without-database-server.md"
-        request.applymarker(pytest.mark.xfail(raises=NeverHappenedError, reason=why, strict=True))
     with (
         lab.traffic(rate=SLOW, pairs=PAIRS),
         lab.fault(Kill("s1", daemon="ovsdb-server", monitor=True)),

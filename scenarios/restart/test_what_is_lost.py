@@ -1,4 +1,4 @@
-"""What ``ovs-ctl restart`` should keep and does not: each written up in docs/findings.
+"""What ``ovs-ctl restart`` should keep and does not: each a row of known_defects.toml.
 
 Source: ovs-ctl(8), "The restart command": it "saves and restores OpenFlow flows".
 """
@@ -33,38 +33,18 @@ CASES = [
     pytest.param(
         bridge("OpenFlow13", flows="", meters=METER),
         id="meter",
-        marks=[
-            pytest.mark.requires("meters"),
-            pytest.mark.xfail(
-                raises=AssertionError, reason="docs/findings/restart-loses-meters.md"
-            ),
-        ],
+        marks=pytest.mark.requires("meters"),
     ),
     pytest.param(
         bridge(
             "OpenFlow13", "OpenFlow15", flows="in_port=c,actions=meter:1,output:a", meters=METER
         ),
         id="flow-with-meter",
-        marks=[
-            pytest.mark.requires("meters"),
-            pytest.mark.xfail(
-                raises=AssertionError, reason="docs/findings/restart-loses-meters.md"
-            ),
-        ],
+        marks=pytest.mark.requires("meters"),
     ),
+    pytest.param(bridge("OpenFlow10", flows="table=1,actions=output:b"), id="tables-of-OpenFlow10"),
     pytest.param(
-        bridge("OpenFlow10", flows="table=1,actions=output:b"),
-        id="tables-of-OpenFlow10",
-        marks=pytest.mark.xfail(
-            raises=AssertionError, reason="docs/findings/restart-loses-tables-of-openflow10.md"
-        ),
-    ),
-    pytest.param(
-        bridge("OpenFlow14", flows="reset_counts,in_port=c,actions=output:a"),
-        id="reset_counts",
-        marks=pytest.mark.xfail(
-            raises=AssertionError, reason="docs/findings/restart-loses-reset-counts.md"
-        ),
+        bridge("OpenFlow14", flows="reset_counts,in_port=c,actions=output:a"), id="reset_counts"
     ),
 ]
 
