@@ -31,11 +31,20 @@ EXPECTED = (
     Expected(re.compile(r"^tunnel(\(\w+\))?\|WARN\|receive tunnel port not found ")),
     # ovs-ctl stops ovsdb-server before ovs-vswitchd, which is connected to it.
     Expected(re.compile(r"^(jsonrpc|reconnect)\|WARN\|unix:\S+/db\.sock: "), True),
-    # How long the daemon took, and what of: no more than a measurement, on a busy machine.
+    # Whoever is connected to ovsdb-server may end before it has read all that it was sent.
+    Expected(
+        re.compile(r"^(jsonrpc|reconnect)\|WARN\|unix#\d+: .*(Connection reset by|Broken pipe)"),
+        True,
+    ),
+    # How long the daemon or one of its threads took, and what of: no more than a measurement, on a
+    # busy machine. That a thread hangs for more than 100 s is more.
     Expected(
         re.compile(
             r"^timeval(\(\S+\))?\|WARN\|(Unreasonably long |faults: |disk: |context switches: )"
         )
+    ),
+    Expected(
+        re.compile(r"^ovs_rcu(\(\S+\))?\|WARN\|blocked \d{4,5} ms waiting for \S+ to quiesce")
     ),
     # An interface that somebody sets down while ovs-vswitchd sends to it or reads from it.
     Expected(re.compile(r"\|error (sending|receiving) .*: Network is down"), True),
