@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -13,15 +14,22 @@ from harness import Lab, Topology
 from harness.checks import Verdict, judge
 from harness.faults import Fault
 from harness.lab import Target
+from harness.ovs.switch import Switch
 from harness.polling import NeverHappenedError, eventually
+from harness.topology.model import BondPort
 
 RATE = 400
 """Frames a second over all flows: a busy machine carries that too."""
 BEFORE, AFTER = 3, 50
 """Frames that every host hears before the fault and after it: a quarter of a second, so that what a
 switch does wrong just after it has started is seen."""
-PATIENCE = 15.0
-"""Seconds in which a switch forwards again that will at all."""
+PATIENCE = 60.0
+"""Seconds in which a switch forwards again that will at all. Over a bond with LACP that takes up to
+30 s: what the other end says while flows are being restored is not heard, and it says it again
+after so long (ovs-vswitchd.conf.db(5), Port ``other_config:lacp-time``)."""
+AT_ONCE = 15.0
+"""Seconds in which one forwards that has nothing to find out first, on a busy machine too."""
+_CARRIES = re.compile(r"^(?:member|slave) (\S+): enabled$", re.MULTILINE)
 
 Pairs = Iterable[tuple[str, str]]
 
@@ -29,10 +37,15 @@ Pairs = Iterable[tuple[str, str]]
 class UnderTraffic(Protocol):
     """Do this to a lab, each fault inside the one before, while traffic flows between ``pairs``
     (all that can hear each other, if none are named). What the history then says; outages are
-    recorded."""
+    recorded. Where the switch is not to forward afterwards (``forwards``), frames are only sent
+    for a while, and nobody waits for any to arrive."""
 
     def __call__(
-        self, *faults: Fault, pairs: Pairs | None = None, rate: float = RATE
+        self,
+        *faults: Fault,
+        pairs: Pairs | None = None,
+        rate: float = RATE,
+        forwards: bool = True,
     ) -> Verdict: ...
 
 
@@ -45,7 +58,7 @@ class FramesFlow(Protocol):
 
 @pytest.fixture
 def frames_flow(lab: Lab) -> FramesFlow:
-    return partial(_flows, lab, frames=BEFORE)
+    return partial(_flows, lab, frames=BEFORE, within=AT_ONCE)
 
 
 @pytest.fixture
@@ -55,16 +68,22 @@ def under_traffic(lab: Lab, target: Target) -> UnderTraffic:
         # that the first of them had put into the datapath.
         lab.expect("reordered")
 
-    def run(*faults: Fault, pairs: Pairs | None = None, rate: float = RATE) -> Verdict:
+    def run(
+        *faults: Fault, pairs: Pairs | None = None, rate: float = RATE, forwards: bool = True
+    ) -> Verdict:
         chosen = list(pairs) if pairs is not None else _talking(lab)
         with lab.traffic(rate=rate, pairs=chosen):
             _flows(lab, chosen, BEFORE)
             with ExitStack() as stack:
                 for fault in faults:
                     stack.enter_context(lab.fault(fault))
-            # What is not forwarded any more the judgement names.
-            with suppress(NeverHappenedError):
-                _flows(lab, chosen, AFTER)
+            if forwards:
+                # What is not forwarded any more the judgement names.
+                with suppress(NeverHappenedError):
+                    _flows(lab, chosen, AFTER)
+                    _bonds_carry(lab)
+            else:
+                _is_sent(lab, chosen, AFTER)
         verdict = judge(lab.history())
         lost = verdict.parts["lost"].measurements
         lab.record("outage_ns", lost.get("longest_outage_ns"))
@@ -79,25 +98,54 @@ def _talking(lab: Lab) -> list[tuple[str, str]]:
     return [(source, to) for source in reach for to in sorted(reach.unicast[source])]
 
 
-def _flows(lab: Lab, pairs: Pairs, frames: int) -> None:
-    listeners = sorted({to for _source, to in pairs})
-    wanted = [count + frames for count in _sent_to(lab, listeners)]
+def _flows(lab: Lab, pairs: Pairs, frames: int, within: float = PATIENCE) -> None:
+    _more(lab, {to for _source, to in pairs}, "arrive at", frames, within)
+
+
+def _is_sent(lab: Lab, pairs: Pairs, frames: int) -> None:
+    _more(lab, {source for source, _to in pairs}, "come from", frames, PATIENCE)
+
+
+_COUNTERS: dict[str, str] = {"arrive at": "tx_packets", "come from": "rx_packets"}
+"""Of the port of a host, as its switch sees it."""
+
+
+def _more(lab: Lab, hosts: Iterable[str], what: str, frames: int, within: float) -> None:
+    """Wait until each host has been sent, or has sent, so many frames more."""
+    names = sorted(hosts)
+
+    def counts() -> list[int]:
+        found = []
+        for name in names:
+            switch, _bridge, port = lab.place_of(name)
+            path = f"/sys/class/net/{port}/statistics/{_COUNTERS[what]}"
+            found.append(int(switch.node.read_file(path)))
+        return found
+
+    wanted = [count + frames for count in counts()]
     eventually(
-        lambda: _sent_to(lab, listeners),
+        counts,
         lambda now: all(count >= least for count, least in zip(now, wanted, strict=True)),
-        within=PATIENCE,
-        what=f"frames arrive at {', '.join(listeners)}",
+        within=within,
+        what=f"frames {what} {', '.join(names)}",
     )
 
 
-def _sent_to(lab: Lab, hosts: Iterable[str]) -> list[int]:
-    """How many frames went out at the port of each host, so far."""
-    counts = []
-    for host in hosts:
-        switch, _bridge, port = lab.place_of(host)
-        path = f"/sys/class/net/{port}/statistics/tx_packets"
-        counts.append(int(switch.node.read_file(path)))
-    return counts
+def _bonds_carry(lab: Lab) -> None:
+    """Wait until all links of all bonds are in use again."""
+    for switch in lab.spec.switches:
+        for port in (port for bridge in switch.bridges for port in bridge.ports):
+            if isinstance(port, BondPort):
+                _bond_carries(lab.switch(switch.name), port)
+
+
+def _bond_carries(switch: Switch, bond: BondPort) -> None:
+    eventually(
+        lambda: _CARRIES.findall(switch.unixctl("bond/show", bond.name)),
+        lambda links: len(links) == len(bond.members),
+        within=PATIENCE,
+        what=f"the links of {switch.name}'s {bond.name} are in use",
+    )
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_secure_bridge_forwards_nothing_and_leaks_nothing(
     lab: Lab, under_traffic: UnderTraffic, end: Fault
 ) -> None:
     lab.expect_logged(*CRASHED)
-    verdict = under_traffic(end, pairs=PAIRS)
+    verdict = under_traffic(end, pairs=PAIRS, forwards=False)
     said = {name for name, part in verdict.parts.items() if part.outcome != "pass"}
     assert said == {"delivered"}, str(verdict)
     ends = verdict.parts["delivered"].findings

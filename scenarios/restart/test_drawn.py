@@ -47,7 +47,6 @@ def test_three_faults_in_a_row(lab: Lab, under_traffic: UnderTraffic) -> None:
     lab.expect_logged(
         r"daemon_unix\(monitor\)\|ERR\|\d+ crashes: pid \d+ died, killed \(Segmentation fault\)",
         r"backtrace\(monitor\)\|WARN\|SIGSEGV detected",
-        r"ovs_rcu(\(\w+\))?\|WARN\|blocked ",
     )
     for fault in [lab.draw_fault(*FAULTS) for _ in range(3)]:
         verdict = under_traffic(fault, rate=SLOW)

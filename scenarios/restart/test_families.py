@@ -75,12 +75,13 @@ def protected() -> Topology:
 
 
 def bonded() -> Topology:
-    """One link of two carries what there is."""
+    """One link of two carries what there is, and it is said which: LACP has both links of both
+    switches begin anew, one after the other."""
     topo = Topology("bonded")
     wires = [topo.underlay(name) for name in ("w1", "w2")]
     for n in (1, 2):
         bridge = topo.switch(f"s{n}").bridge("br0")
-        bridge.bond("bond0", wires, mode="active-backup", lacp="active")
+        bridge.bond("bond0", wires, lacp="active", other_config={"bond-primary": "w1"})
         bridge.host(f"a{n}", tag=10)
         bridge.host(f"b{n}", tag=20)
     return topo

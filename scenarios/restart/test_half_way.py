@@ -42,7 +42,7 @@ def test_restart_killed_while_the_flows_are_there_keeps_them(
 def test_restart_killed_while_the_flows_are_away_loses_them_and_leaks_nothing(
     under_traffic: UnderTraffic, stage: Literal["stopped", "waiting"]
 ) -> None:
-    verdict = under_traffic(HalfRestart("s1", stage=stage), pairs=PAIRS)
+    verdict = under_traffic(HalfRestart("s1", stage=stage), pairs=PAIRS, forwards=False)
     said = {name for name, part in verdict.parts.items() if part.outcome != "pass"}
     assert said == {"delivered"}, str(verdict)
 
@@ -76,9 +76,8 @@ def test_forwarding_goes_on_while_there_is_no_database_server(
 
 @pytest.mark.parametrize("daemon", ["ovs-vswitchd", "ovsdb-server"])
 def test_daemon_that_hangs_for_a_while_leaks_nothing(
-    lab: Lab, under_traffic: UnderTraffic, daemon: Literal["ovs-vswitchd", "ovsdb-server"]
+    under_traffic: UnderTraffic, daemon: Literal["ovs-vswitchd", "ovsdb-server"]
 ) -> None:
-    lab.expect_logged(r"ovs_rcu(\(\w+\))?\|WARN\|blocked ")
     verdict = under_traffic(Suspend("s1", daemon=daemon), pairs=PAIRS)
     assert verdict.outcome == "pass", str(verdict)
 
@@ -89,7 +88,7 @@ def test_restart_after_the_database_server_was_killed_loses_the_flows(
     """It saves them only while both daemons run."""
     lab.expect_logged(r"(jsonrpc|reconnect)\|WARN\|unix:")
     verdict = under_traffic(
-        Kill("s1", daemon="ovsdb-server", monitor=True), Restart("s1"), pairs=PAIRS
+        Kill("s1", daemon="ovsdb-server", monitor=True), Restart("s1"), pairs=PAIRS, forwards=False
     )
     said = {name for name, part in verdict.parts.items() if part.outcome != "pass"}
     assert said == {"delivered", "state kept"}, str(verdict)
