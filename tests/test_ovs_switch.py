@@ -48,6 +48,7 @@ class FakeNode:
     """A node of files, of commands with their outcome, and of rows of a database."""
 
     name = "hv1"
+    patience = 1.0
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {

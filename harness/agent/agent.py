@@ -1540,18 +1540,19 @@ def quieten() -> None:
     settle("all/disable_ipv6", "1")
 
 
-def go_first() -> None:
-    """Have the processor before Open vSwitch's daemons, which ovs-ctl starts with a niceness of
-    -10, so that what they do does not keep frames from being seen. Whatever is started from here
-    has the usual niceness (sched(7), ``SCHED_RESET_ON_FORK``)."""
+def keep_up() -> None:
+    """Have as much of the processor as Open vSwitch's daemons, which ovs-ctl starts with a niceness
+    of -10, so that what they do does not keep frames from being seen. Whatever is started from
+    here has the usual niceness (sched(7), ``SCHED_RESET_ON_FORK``)."""
     policy = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
     os.sched_setscheduler(0, policy, os.sched_param(0))
-    os.setpriority(os.PRIO_PROCESS, 0, -20)
+    os.setpriority(os.PRIO_PROCESS, 0, -10)
 
 
 def enable_ipv6(interface: str) -> None:
     """Let one interface have IPv6 addresses, and only those it is given: no link-local one, no
-    router solicitation, no duplicate address detection, so that an address works at once."""
+    router solicitation, no duplicate address detection, so that an address works at once. Those
+    that are made from now on too: a reload of the kernel module makes a switch's anew."""
     for name, value in (
         ("addr_gen_mode", "1"),
         ("accept_ra", "0"),
@@ -1561,6 +1562,7 @@ def enable_ipv6(interface: str) -> None:
         ("router_solicitations", "0"),
         ("disable_ipv6", "0"),
     ):
+        settle(f"default/{name}", value)
         settle(f"{interface}/{name}", value)
 
 
@@ -1642,7 +1644,7 @@ def main() -> None:
     # The first process of a machine that is a node and nothing else.
     quieten()
     ignore_what_ports_hear()
-    go_first()
+    keep_up()
     os.umask(0o022)
     Agent(Device(sys.argv[1])).serve()
 

@@ -61,6 +61,8 @@ class Node(Protocol):
     """
 
     name: str
+    patience: float
+    """How many times as long as usual what is done in it may take."""
 
     @property
     def commands(self) -> Sequence[Completed]:

@@ -19,7 +19,8 @@ from harness.polling import NeverHappenedError, eventually
 from harness.topology.model import BondPort
 
 RATE = 400
-"""Frames a second over all flows: a busy machine carries that too."""
+"""Frames a second over all flows: a busy machine carries that too. An emulated one carries as many
+fewer as it is slower, and still restarts a switch beside."""
 BEFORE, AFTER = 3, 50
 """Frames that every host hears before the fault and after it: a quarter of a second, so that what a
 switch does wrong just after it has started is seen."""
@@ -68,11 +69,13 @@ def under_traffic(lab: Lab, target: Target) -> UnderTraffic:
         # that the first of them had put into the datapath.
         lab.expect("reordered")
 
+    carried = RATE / max(switch.node.patience for switch in lab.switches.values())
+
     def run(
         *faults: Fault, pairs: Pairs | None = None, rate: float = RATE, forwards: bool = True
     ) -> Verdict:
         chosen = list(pairs) if pairs is not None else _talking(lab)
-        with lab.traffic(rate=rate, pairs=chosen):
+        with lab.traffic(rate=min(rate, carried), pairs=chosen):
             _flows(lab, chosen, BEFORE)
             with ExitStack() as stack:
                 for fault in faults:
