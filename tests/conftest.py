@@ -33,10 +33,21 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def ready() -> Environment:
-    """The default target, made ready; where it cannot run skips with what is missing, but not in
-    CI: there it would hide that nothing was tested."""
+    """The default target, made ready."""
+    return made_ready("trixie/namespace/netdev")
+
+
+@pytest.fixture(scope="session")
+def machines() -> Environment:
+    """Virtual machines, made ready."""
+    return made_ready("trixie/vm/kernel")
+
+
+def made_ready(target: str) -> Environment:
+    """A target; where it cannot run skips with what is missing, but not in CI: there it would hide
+    that nothing was tested."""
     try:
-        return environment(Target.parse("trixie/namespace/netdev"))
+        return environment(Target.parse(target))
     except TargetUnavailable as lacking:
         if os.environ.get("CI"):
             pytest.fail(str(lacking), pytrace=False)

@@ -162,9 +162,20 @@ def saved_through(header: str, expression: str) -> Callable[[Lab], None]:
     return sabotage
 
 
-def no_waiting(lab: Lab) -> None:
-    """ovs-lib does not have ovs-vswitchd wait for the flows."""
-    edit_script(lab, "ovs-lib", lambda text: f"{text}\nflow_restore_wait () {{ :; }}\n")
+def idle(function: str) -> Callable[[Lab], None]:
+    """This function of ovs-lib does nothing, and says that it went well."""
+
+    def sabotage(lab: Lab) -> None:
+        edit_script(lab, "ovs-lib", lambda text: f"{text}\n{function} () {{ :; }}\n")
+
+    return sabotage
+
+
+def unsaved_addresses(lab: Lab) -> None:
+    """Addresses are not among what ovs-lib saves of interfaces."""
+    edit_script(
+        lab, "ovs-lib", lambda text: text.replace("echo ip -f $family addr add", ": ip addr add")
+    )
 
 
 def after_start(code: str) -> Callable[[Lab], None]:
@@ -201,9 +212,11 @@ AT_RESTART: dict[str, Callable[[Lab], None]] = {
     "drop-a-flow": saved_through("/OFPST_FLOW/d", "$d"),
     "lose-cookies": saved_through("/OFPST_FLOW/d", "s/cookie=0x[0-9a-f]*/cookie=0x0/"),
     "forget-groups": saved_through("/^NXST_GROUP_DESC/d", "/group_id=/d"),
-    "no-waiting": no_waiting,
+    "no-waiting": idle("flow_restore_wait"),
     "flood-after-start": after_start(FLOOD),
     "lose-addresses": after_start("ip address flush dev $b"),
+    "no-reload": idle("ovs_kmod_ctl"),
+    "unsaved-addresses": unsaved_addresses,
 }
 
 # In the order in which they are tried: what catches the most comes first.

@@ -9,8 +9,10 @@ import pytest
 
 from tests.test_sabotage import run_broken
 
-FAMILIES = "scenarios/restart/test_families.py::test_restart_keeps_all_and_leaks_nothing"
-TARGET = "trixie/namespace/netdev"
+FAMILIES = "scenarios/restart/test_families.py"
+RESTART = f"{FAMILIES}::test_restart_keeps_all_and_leaks_nothing"
+RELOAD = f"{FAMILIES}::test_reload_keeps_all_and_leaks_nothing"
+NAMESPACES, MACHINES = "trixie/namespace/netdev", "trixie/vm/kernel"
 
 
 @pytest.mark.usefixtures("ready")
@@ -30,8 +32,30 @@ TARGET = "trixie/namespace/netdev"
     ],
 )
 def test_a_restart_that_is_broken(tmp_path: Path, sabotage: str, family: str, said: str) -> None:
-    scenario = f"{FAMILIES}[{family}-{TARGET}]"
-    ((name, outcomes),) = run_broken(sabotage, [scenario], tmp_path / "results.json").items()
-    assert name == FAMILIES
-    assert outcomes[sabotage].startswith("caught: verdict: fail")
-    assert re.search(said, outcomes[sabotage]), outcomes[sabotage]
+    outcome = broken(tmp_path, sabotage, RESTART, family, NAMESPACES)
+    assert outcome.startswith("caught: verdict: fail")
+    assert re.search(said, outcome), outcome
+
+
+@pytest.mark.usefixtures("machines")
+@pytest.mark.parametrize(
+    ("sabotage", "said"),
+    [
+        (
+            "no-reload",
+            r"^caught: s1: .*\bopenvswitch was not reloaded: the same one is still there",
+        ),
+        ("unsaved-addresses", r"^caught: verdict: fail.* br0: address lost: 192\.0\.2\.1/24"),
+    ],
+)
+def test_a_reload_that_is_broken(tmp_path: Path, sabotage: str, said: str) -> None:
+    outcome = broken(tmp_path, sabotage, RELOAD, "learning", MACHINES)
+    assert re.search(said, outcome), outcome
+
+
+def broken(directory: Path, sabotage: str, scenario: str, family: str, target: str) -> str:
+    """What became of one case of a scenario on switches that are broken in this way."""
+    case = [f"--target={target}", f"{scenario}[{family}-{target}]"]
+    ((name, outcomes),) = run_broken(sabotage, case, directory / "results.json").items()
+    assert name == scenario
+    return outcomes[sabotage]

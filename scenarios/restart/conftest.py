@@ -26,8 +26,8 @@ BEFORE, AFTER = 3, 50
 switch does wrong just after it has started is seen."""
 PATIENCE = 60.0
 """Seconds in which a switch forwards again that will at all. Over a bond with LACP that takes up to
-30 s: what the other end says while flows are being restored is not heard, and it says it again
-after so long (ovs-vswitchd.conf.db(5), Port ``other_config:lacp-time``)."""
+30 s more: while flows are restored nothing is heard of the other end, and if that takes longer than
+3 s, an end that knows nothing speaks every 30 s (``LACP_SLOW_TIME_TX`` in lib/lacp.c)."""
 AT_ONCE = 15.0
 """Seconds in which one forwards that has nothing to find out first, on a busy machine too."""
 _CARRIES = re.compile(r"^(?:member|slave) (\S+): enabled$", re.MULTILINE)
