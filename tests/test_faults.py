@@ -13,6 +13,7 @@ from harness.checks import judge
 from harness.faults import (
     CHOICES,
     FORGOTTEN,
+    BadLink,
     Cut,
     DamagedDatabase,
     Exit,
@@ -278,6 +279,16 @@ def test_a_link_that_flaps(lab: Lab, switch: Switch) -> None:
     assert operation(lab, "link flapping") == ({"port": "wire", "times": 2}, (), "")
 
 
+def test_a_link_that_the_kernel_carries_cannot_be_bad(lab: Lab) -> None:
+    with (
+        pytest.raises(LabError, match=r"wire can't be made bad: it can between virtual machines"),
+        lab.fault(BadLink("s1", "wire", loss=100)),
+    ):
+        pass
+    assert heard(lab) == {"h2"}
+    lab.verify()
+
+
 def link_is(lab: Lab, wanted: str) -> None:
     """Wait until both ends of the wire are up, or down."""
 
@@ -342,6 +353,8 @@ def test_that_a_fault_could_not_be_undone_is_said_beside_the_error(lab: Lab) -> 
         (LinkDown("s1", "h1"), "s1 port=h1: the switch has no such physical port; it has wire"),
         (LinkFlapping("s1", "wire", times=0), "a link flaps at least once"),
         (Cut("s1", "nowhere"), "the switch has no port there"),
+        (BadLink("s1", "nowhere", loss=1), "the switch has no port there"),
+        (BadLink("s1", "wire", loss=101), "loss is a probability, from 0 to 1, not 1.01"),
     ],
 )
 def test_what_cannot_be_done(lab: Lab, fault: Fault, said: str) -> None:
@@ -389,7 +402,7 @@ def test_only_what_is_possible_is_drawn() -> None:
     topo.switch("s1").bridge("br0").host("h1")
     switches = topo.freeze().switches
     kinds = {type(draw(Random(seed), switches)) for seed in range(200)}
-    assert kinds == set(CHOICES) - {LinkDown, LinkFlapping, Cut}
+    assert kinds == set(CHOICES) - {BadLink, Cut, LinkDown, LinkFlapping}
     assert draw(Random(1), switches, [Restart]) == Restart("s1")
     with pytest.raises(ValueError, match="none of these faults"):
         draw(Random(1), switches, [Cut])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.faults import BadLink
 from harness.lab import Lab, LabError, bundle
 from harness.lab.environment import Environment
 from harness.nodes.base import NodeError
@@ -107,6 +108,21 @@ def test_an_underlay_can_be_a_bad_wire(lab: Lab) -> None:
     assert lab.probe("wire-s1", to="wire-s2").heard_at == {"wire-s2"}
     with pytest.raises(LabError, match="no underlay 'br-hub' joins switches"):
         lab.impair("br-hub", None)
+
+
+def test_a_link_that_is_bad_in_a_context_is_afterwards_what_it_was(lab: Lab) -> None:
+    def heard() -> int:
+        return lab.probe("wire-s1", to="wire-s2").count_at("wire-s2")
+
+    with lab.fault(BadLink("s1", "wire", loss=100)):
+        assert heard() == 0
+        with lab.fault(BadLink("s2", "wire", duplicate=100)):
+            assert heard() == 2
+        assert heard() == 0
+    assert heard() == 1
+    lab.expect("duplicates")
+    (_outer, inner) = [one for one in lab.history().operations if one.name == "bad link"]
+    assert (inner.subject, inner.arguments["duplicate"]) == ("s2", 100)
 
 
 def test_trouble_of_a_kernel_fails_a_scenario_and_lands_in_the_bundle(

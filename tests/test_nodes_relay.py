@@ -362,3 +362,15 @@ def test_what_makes_no_sense_is_refused(wire: Wire) -> None:
         wired.impair(Impairment(loss=2))
     wired.ends[0][0].send(b"as ever")
     assert wired.ends[0][1].recv(100) == b"as ever"
+
+
+def test_what_a_slow_wire_holds_comes_first_when_it_is_good_again(wire: Wire) -> None:
+    wired = wire(2)
+    wired.impair(Impairment(delay=600))
+    for frame in (b"1", b"2"):
+        wired.ends[0][0].send(frame)
+    assert wired.carried()[1] == Carried(0, 0, 0, 2)
+    wired.impair(None)
+    wired.ends[0][0].send(b"3")
+    assert [wired.ends[0][1].recv(100) for _ in range(3)] == [b"1", b"2", b"3"]
+    assert wired.carried()[1] == Carried(0, 3, 0, 0)

@@ -3,13 +3,14 @@
 from harness.faults.daemons import Exit, Kill, Suspend
 from harness.faults.database import DamagedDatabase, FullDisk, OldSchema
 from harness.faults.fault import FORGOTTEN, Fault, FaultError, Ground
-from harness.faults.links import Cut, LinkDown, LinkFlapping
+from harness.faults.links import BadLink, Cut, LinkDown, LinkFlapping
 from harness.faults.registry import CHOICES, draw
 from harness.faults.restarts import HalfRestart, Reload, Restart
 
 __all__ = [
     "CHOICES",
     "FORGOTTEN",
+    "BadLink",
     "Cut",
     "DamagedDatabase",
     "Exit",

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 import msgspec
 
+from harness.nodes.impairment import Impairment
 from harness.ovs.switch import Switch
 
 Undo = Callable[[], None]
@@ -29,6 +30,10 @@ class Ground(Protocol):
 
     def set_link(self, switch: str, interface: str, *, up: bool) -> None:
         """Set a physical port of a switch up or down, the port at the other end with it."""
+
+    def impair(self, underlay: str, impairment: Impairment | None) -> Impairment | None:
+        """Make an underlay a bad wire, or (None) a good one again; return what it was before. Raise
+        ``RuntimeError``, saying why, where that can't be."""
 
 
 class Fault(msgspec.Struct, frozen=True):

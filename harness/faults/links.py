@@ -1,4 +1,4 @@
-"""Links that go down, flap, or are cut."""
+"""Links that go down, flap, are cut, or carry frames badly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from harness.faults.fault import Fault, FaultError, Ground, Undo
 from harness.faults.processes import running
+from harness.nodes.impairment import Impairment
 from harness.ovs.options import OVS_VSWITCHD, OVSDB_SERVER
 from harness.ovs.switch import Switch
 from harness.polling import eventually
@@ -79,6 +80,40 @@ class Cut(Fault, frozen=True):
                 ground.set_link(self.switch, port, up=True)
             raise
         return lambda: set_all(up=True)
+
+
+class BadLink(Fault, frozen=True):
+    """The ``underlay`` that a switch reaches carries frames badly, in both directions and for all
+    switches on it: of a hundred frames so many are lost (``loss``), doubled (``duplicate``) or have
+    one bit turned over (``corrupt``), and each comes so many ms later (``delay``), and up to so
+    many more (``jitter``), so that frames overtake each other. Undone, it is what it was before,
+    and what is delayed comes at once."""
+
+    name: ClassVar[str] = "bad link"
+
+    underlay: str
+    loss: int = 0
+    duplicate: int = 0
+    corrupt: int = 0
+    delay: int = 0
+    jitter: int = 0
+
+    def begin(self, ground: Ground) -> Undo:
+        """See :meth:`Fault.begin`."""
+        if self.underlay not in dict(uplinks(ground.switch(self.switch).spec)).values():
+            raise FaultError(f"{self}: the switch has no port there")
+        try:
+            bad = Impairment(
+                loss=self.loss / 100,
+                duplicate=self.duplicate / 100,
+                corrupt=self.corrupt / 100,
+                delay=self.delay / 1000,
+                jitter=self.jitter / 1000,
+            ).check()
+        except ValueError as error:
+            raise FaultError(f"{self}: {error}") from None
+        before = ground.impair(self.underlay, bad)
+        return lambda: (ground.impair(self.underlay, before), None)[1]
 
 
 def uplinks(switch: model.Switch) -> list[tuple[str, str]]:

@@ -8,11 +8,13 @@ from random import Random
 from harness.faults.daemons import DaemonName, Exit, Kill, Suspend
 from harness.faults.database import DamagedDatabase, FullDisk, OldSchema
 from harness.faults.fault import Fault
-from harness.faults.links import Cut, LinkDown, LinkFlapping, uplinks
+from harness.faults.links import BadLink, Cut, LinkDown, LinkFlapping, uplinks
 from harness.faults.restarts import HalfRestart, Reload, Restart
 from harness.topology.model import Switch
 
 DAEMONS: tuple[DaemonName, ...] = ("ovsdb-server", "ovs-vswitchd")
+BAD = {"loss": 20, "duplicate": 20, "corrupt": 20, "delay": 50, "jitter": 50}
+"""How links are bad that are drawn, one way each: see :class:`BadLink`."""
 Choices = Callable[[Switch], Iterable[Fault]]
 
 CHOICES: dict[type[Fault], Choices] = {
@@ -36,12 +38,18 @@ CHOICES: dict[type[Fault], Choices] = {
     OldSchema: lambda switch: [OldSchema(switch.name)],
     LinkDown: lambda switch: (LinkDown(switch.name, port) for port, _ in uplinks(switch)),
     LinkFlapping: lambda switch: (LinkFlapping(switch.name, port) for port, _ in uplinks(switch)),
-    Cut: lambda switch: (
-        Cut(switch.name, underlay)
-        for underlay in dict.fromkeys(underlay for _port, underlay in uplinks(switch))
+    Cut: lambda switch: (Cut(switch.name, underlay) for underlay in _underlays(switch)),
+    BadLink: lambda switch: (
+        BadLink(switch.name, underlay, **{how: amount})
+        for underlay in _underlays(switch)
+        for how, amount in BAD.items()
     ),
 }
 """The faults, one line each, and how each can be done to a switch: all that may be drawn."""
+
+
+def _underlays(switch: Switch) -> Iterable[str]:
+    return dict.fromkeys(underlay for _port, underlay in uplinks(switch))
 
 
 def draw(

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from functools import cache
 
 from harness.lab.environment import environment
+from harness.lab.errors import LabError
 from harness.lab.lab import Lab
 from harness.lab.target import Target
 from harness.nodes.base import CommandFailed
+from harness.nodes.impairment import Impairment
 from harness.ovs import DaemonError, ModuleError, OvsError, PortError, Switch
 from harness.topology import Topology
 
 BRIDGE = "br-try"
+UNDERLAY = "try-wire"
 
 
 class UnknownFeatureError(ValueError):
@@ -26,32 +29,35 @@ def missing(target: Target, feature: str) -> str | None:
     Features are ``tunnel:TYPE`` (an Interface type), ``datapath:NAME`` (a line of ``ovs-appctl
     dpif/show-dp-features``), ``openflow:VERSION`` (a value of Bridge ``protocols``),
     ``appctl:COMMAND`` (a command of ovs-appctl(8)), ``column:TABLE.COLUMN`` (of the database),
-    ``program:NAME`` (in the switch's node), ``users`` (more than one there), ``meters`` and
-    ``kernel module`` (one of the node's own, which can be reloaded).
+    ``program:NAME`` (in the switch's node), ``users`` (more than one there), ``meters``, ``kernel
+    module`` (one of the node's own, which can be reloaded) and ``bad links`` (underlays that lose,
+    double, corrupt and delay frames when told to).
     Raise :class:`UnknownFeatureError` for any other.
     """
     kind, _, name = feature.partition(":")
-    attempt = _ATTEMPTS.get(kind)
-    if attempt is None or bool(name) != (kind not in _NAMELESS):
+    if kind not in {*_ATTEMPTS, *_ON_A_LAB} or bool(name) != (kind not in _NAMELESS):
         raise UnknownFeatureError(
             f"requires({feature!r}): there is tunnel:TYPE, datapath:FEATURE, openflow:VERSION, "
-            "appctl:COMMAND, column:TABLE.COLUMN, program:NAME, users, meters and kernel "
-            "module"
+            "appctl:COMMAND, column:TABLE.COLUMN, program:NAME, users, meters, kernel module "
+            "and bad links"
         )
-    return attempt(_trial(target), name)
+    lab = _trial(target)
+    if kind in _ON_A_LAB:
+        return _ON_A_LAB[kind](lab, name)
+    return _ATTEMPTS[kind](lab.switch("trial"), name)
 
 
 @cache
-def _trial(target: Target) -> Switch:
+def _trial(target: Target) -> Lab:
     """A switch of the target, for trying things on; it lives as long as the process."""
     topology = Topology("trial")
-    topology.switch("trial").bridge(
+    bridge = topology.switch("trial").bridge(
         BRIDGE,
         addresses=["192.0.2.2/24", "2001:db8::2/64"],
         protocols=["OpenFlow10", "OpenFlow13", "OpenFlow15"],
     )
-    lab = Lab(topology, environment(target)).start()
-    return lab.switch("trial")
+    bridge.uplink(topology.underlay(UNDERLAY))
+    return Lab(topology, environment(target)).start()
 
 
 def _tunnel(switch: Switch, name: str) -> str | None:
@@ -153,7 +159,16 @@ def _module(switch: Switch, _name: str) -> str | None:
     return None
 
 
-_NAMELESS = ("meters", "users", "kernel module")
+def _bad_links(lab: Lab, _name: str) -> str | None:
+    try:
+        lab.impair(UNDERLAY, Impairment(loss=1))
+        lab.impair(UNDERLAY, None)
+    except LabError as error:
+        return str(error)
+    return None
+
+
+_NAMELESS = ("meters", "users", "kernel module", "bad links")
 _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "tunnel": _tunnel,
     "datapath": _datapath,
@@ -165,3 +180,4 @@ _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "meters": _meters,
     "kernel module": _module,
 }
+_ON_A_LAB: dict[str, Callable[[Lab, str], str | None]] = {"bad links": _bad_links}

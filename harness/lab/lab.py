@@ -69,6 +69,7 @@ class Lab:
         self._site = environment.site(self._plan)
         self._nodes: dict[str, RemoteNode] = {}
         self._switches: dict[str, Switch] = {}
+        self._impaired: dict[str, Impairment | None] = {}
         self._verified = 0
         self._verified_gaps = 0
         self._closed = False
@@ -217,9 +218,12 @@ class Lab:
         self.switch(switch)
         self._site.set_link(switch, interface, up=up)
 
-    def impair(self, underlay: str, impairment: Impairment | None) -> None:
-        """Make an underlay between virtual machines a bad wire, or (None) a good one again."""
+    def impair(self, underlay: str, impairment: Impairment | None) -> Impairment | None:
+        """Make an underlay between virtual machines a bad wire, or (None) a good one again; return
+        what it was before. Raise :class:`LabError` where underlays are not carried by us."""
         self._site.impair(underlay, impairment, self.random.getrandbits(32))
+        before, self._impaired[underlay] = self._impaired.get(underlay), impairment
+        return before
 
     @property
     def commands(self) -> list[Completed]:

@@ -10,13 +10,15 @@ can tell when nothing is under way.
 from __future__ import annotations
 
 import errno
+import heapq
 import os
 import selectors
 import signal
 import socket
 import sys
+import time
 from collections import deque
-from functools import partial
+from itertools import count
 
 from harness.agent.agent import Agent, Request, check, libc
 from harness.nodes.impairment import BadWire, Impairment
@@ -45,8 +47,9 @@ class End:
         self.size = 0
         self.bad: BadWire | None = None
         """What is done to frames that go out here."""
-        self.held = 0
-        """Frames whose delay is not over."""
+        self.held: list[tuple[float, int, bytes]] = []
+        """Frames whose delay is not over: a heap of when that will be, and their numbers."""
+        self.numbers = count()
         plug.setblocking(False)
 
     def take(self) -> bool:
@@ -69,15 +72,24 @@ class End:
             return
         for delay, data in self.bad.fate(frame):
             if delay:
-                self.held += 1
-                self.later(delay, partial(self._release, data))
+                due = time.monotonic() + delay
+                heapq.heappush(self.held, (due, next(self.numbers), data))
+                self.later(delay, self._release)
             else:
                 self.keep(data)
 
-    def _release(self, frame: bytes) -> None:
-        self.held -= 1
-        self.keep(frame)
+    def _release(self) -> None:
+        # Nothing is left to do if the wire has become another one meanwhile.
+        while self.held and self.held[0][0] <= time.monotonic():
+            self.keep(heapq.heappop(self.held)[2])
         self.ready(self)
+
+    def become(self, bad: BadWire | None) -> None:
+        """Do this to frames that go out here. What is delayed goes out now, or it would be
+        overtaken by what comes next."""
+        while self.held:
+            self.keep(heapq.heappop(self.held)[2])
+        self.bad = bad
 
     def keep(self, frame: bytes) -> None:
         """Have a frame wait for room here."""
@@ -135,7 +147,7 @@ class Relay(Agent):
         self.reply(
             number,
             [
-                [[end.came, end.went, end.dropped, len(end.kept) + end.held] for end in ends]
+                [[end.came, end.went, end.dropped, len(end.kept) + len(end.held)] for end in ends]
                 for ends in self.underlays
             ],
         )
@@ -150,11 +162,12 @@ class Relay(Agent):
 
     def op_impair(self, number: int, request: Request, blob: bytes) -> None:
         """Make an underlay a bad wire, or (``impairment`` null) a good one again. What is delayed
-        already stays so."""
+        already goes out now."""
         for place, end in enumerate(self.underlays[request["underlay"]]):
             values = request["impairment"]
             bad = None if values is None else Impairment(*values).check()
-            end.bad = None if bad is None else BadWire(bad, request["seed"] + place)
+            end.become(None if bad is None else BadWire(bad, request["seed"] + place))
+            self.put_out(end)
         self.reply(number)
 
     def _ready(self, end: End) -> bool:
