@@ -31,33 +31,16 @@ from harness.agent.agent import (
     libc,
     quieten,
     set_hostname,
-    write_anew,
 )
-from harness.nodes import machine
-from harness.nodes.mounts import (
-    MS_BIND,
-    MS_NODEV,
-    MS_NOEXEC,
-    MS_NOSUID,
-    MS_PRIVATE,
-    MS_REC,
-    mount,
-    overlay,
-)
+from harness.nodes.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
+from harness.nodes.roots import change_root, enter_root
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 PR_SET_PDEATHSIG = 1
-MNT_DETACH = 2
-SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
 NODE_CHANNEL, NODE_REPORT = 0, 3
 """Descriptors in a new node: its stream, and where it says what went wrong before it serves."""
-
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
-STAGE = "/tmp"
-"""Any directory that every machine has: in the node's own mount namespace it is covered by the
-node's throw-away layer while its root is put together."""
 
 
 def die_with_parent() -> None:
@@ -122,6 +105,22 @@ class Launcher(Agent):
             os.kill(request["pid"], signal.SIGKILL)
         self.reply(number, None)
 
+    def op_change_root(self, number: int, request: Request, blob: bytes) -> None:
+        """Give a node another root: see :func:`harness.nodes.roots.change_root`."""
+        kinds = ("user", "mnt") if self.user_namespaces else ("mnt",)
+        where = [f"/proc/{request['pid']}/ns/{kind}" for kind in kinds]
+        report_read, report_write = os.pipe()
+        if os.fork() == 0:
+            os.close(report_read)
+            run_forked(lambda: change_root(where, request), report_write)
+        os.close(report_write)
+        with open(report_read, "rb") as report:
+            said = report.read()
+        if said:
+            self.fail(number, said.decode(errors="replace"), errno.EPERM)
+        else:
+            self.reply(number)
+
     def child_ended(self, pid: int, status: int) -> None:
         """Let go of an ended node's network namespace, or the kernel would keep it."""
         name = self.nodes.pop(pid, None)
@@ -179,83 +178,6 @@ def become_node(request: Request) -> None:
         os.dup2(null, fd)
     os.close(NODE_REPORT)
     agent.serve()
-
-
-def enter_root(lower: list[str], size: str, files: dict[str, str]) -> None:
-    """Make ``lower`` (top first) with a throw-away layer of at most ``size`` on it our root.
-
-    Where the last one is the machine's own root, the layers above it say what of it the node has
-    for itself (:mod:`harness.nodes.machine`). ``files`` maps a path to its text, written with mode
-    0755 before anything runs.
-    """
-    os.umask(0o022)
-    mount("none", "/", "", MS_REC | MS_PRIVATE)
-    # By descriptor: a path may lie under STAGE.
-    layers = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in lower]
-    devices = open_devices()
-    mount("throw-away", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={size}")
-    root = STAGE + "/root"
-    for name in ("upper", "work", "root"):
-        os.mkdir(f"{STAGE}/{name}")
-    if lower[-1] == "/":
-        show_machine(root, layers[:-1], files)
-    else:
-        overlay(layers, f"{STAGE}/upper", f"{STAGE}/work", root)
-    for fd in layers:
-        os.close(fd)
-    fill_root(root, devices)
-    os.chdir(root)
-    call = SYS_PIVOT_ROOT[os.uname().machine]
-    check(libc.syscall(call, b".", b"."), "pivot_root")
-    check(libc.umount2(b".", MNT_DETACH), "umount the machine's root")
-    os.chdir("/")
-    for path, content in files.items():
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_anew(path, content, 0o755)
-
-
-def show_machine(root: str, layers: list[int], files: dict[str, str]) -> None:
-    """Put ``root`` together of the machine's own directories and those that ``layers`` name."""
-    own: list[str] = []
-    links: dict[str, str] = {}
-    for fd in layers:
-        directories, more = machine.own_places(f"/proc/self/fd/{fd}")
-        own += directories
-        links |= more
-    writable = [os.path.dirname(path).lstrip("/") for path in files]
-    machine.Root(root, f"{STAGE}/upper", own, writable).make(links)
-
-
-def open_devices() -> dict[str, int]:
-    """Descriptors of the machine's devices that a node has too."""
-    found = {}
-    for name in DEVICES:
-        with suppress(OSError):
-            found[name] = os.open("/dev/" + name, os.O_PATH)
-    return found
-
-
-def fill_root(root: str, devices: dict[str, int]) -> None:
-    """Mount what a system needs to find: /proc, /sys, /dev, /run, /tmp."""
-    for name in ("proc", "sys", "dev", "run", "tmp"):
-        os.makedirs(f"{root}/{name}", exist_ok=True)
-    mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    mount("sysfs", f"{root}/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    mount("run", f"{root}/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
-    mount("tmp", f"{root}/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
-    mount("dev", f"{root}/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755")
-    for name in ("net", "pts", "shm"):
-        os.mkdir(f"{root}/dev/{name}")
-    mount("devpts", f"{root}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666")
-    mount("shm", f"{root}/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
-    os.symlink("pts/ptmx", f"{root}/dev/ptmx")
-    os.symlink("/proc/self/fd", f"{root}/dev/fd")
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        os.symlink(f"/proc/self/fd/{number}", f"{root}/dev/{name}")
-    for name, fd in devices.items():
-        target = f"{root}/dev/{name}"
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
-        mount(f"/proc/self/fd/{fd}", target, "", MS_BIND)
 
 
 def main(channel: int, hand: int, harness: int, by_main_thread: int) -> None:

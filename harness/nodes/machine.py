@@ -105,7 +105,8 @@ class Root:
                 # A directory takes its owner from the topmost layer that has it.
                 os.makedirs(f"{layer}/upper/{path[len(place) + 1 :]}", exist_ok=True)
         lower = os.open(f"/{place}", os.O_PATH | os.O_DIRECTORY)
-        overlay([lower], f"{layer}/upper", f"{layer}/work", f"{self._target}/{place}")
+        below, target = f"/proc/self/fd/{lower}", f"{self._target}/{place}"
+        overlay([below], f"{layer}/upper", f"{layer}/work", target)
         os.close(lower)
 
     def _own_directory(self, path: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from harness.nodes import processes
 from harness.nodes.base import NodeError
@@ -24,11 +25,19 @@ LAYER_SIZE = "1g"
 class NamespaceNode(RemoteNode):
     """A node in PID, mount, network, UTS and IPC namespaces, and without root a user namespace."""
 
-    def __init__(self, name: str, channel: Channel, pid: int, space: str, fabric: Fabric) -> None:
-        super().__init__(name, channel, pid)
-        self.space = space
+    def __init__(
+        self,
+        name: str,
+        channel: Channel,
+        started: Mapping[str, Any],
+        fabric: Fabric,
+        files: Mapping[str, str],
+    ) -> None:
+        super().__init__(name, channel, started["pid"])
+        self.space: str = started["space"]
         """What the launcher calls the node's own network namespace."""
         self._fabric = fabric
+        self._files = files
         self._closed = False
 
     def close(self) -> None:
@@ -37,6 +46,16 @@ class NamespaceNode(RemoteNode):
             self._closed = True
             super().close()
             self._fabric.end_node(self.pid)
+
+    def change_root(self, lower: Sequence[Path], keep: Sequence[str]) -> None:
+        """Give the node other directories (top first) as its root, with a new throw-away layer on
+        them and the files that are laid over it. Its processes go on; they are in the new root, but
+        what they have open is what it was. The directories ``keep`` (absolute paths) are as they
+        were, and so is what a system needs to find, ``/run`` and ``/tmp`` among it.
+
+        Raise :class:`NodeError` with what the kernel refused; the root is then what it was.
+        """
+        self._fabric.change_root(self.pid, lower, self._files, keep)
 
     def shell_argv(self, host: str | None = None, terminal: str = "") -> list[str]:
         """A command for this machine that opens a shell in the node, or in the network namespace
@@ -73,9 +92,16 @@ class NamespaceNode(RemoteNode):
 class Starting:
     """A node that is being started."""
 
-    def __init__(self, name: str, stream: socket.socket, answer: Answer, fabric: Fabric) -> None:
+    def __init__(
+        self,
+        name: str,
+        stream: socket.socket,
+        answer: Answer,
+        fabric: Fabric,
+        files: Mapping[str, str],
+    ) -> None:
         self._name, self._stream, self._answer = name, stream, answer
-        self._fabric = fabric
+        self._fabric, self._files = fabric, files
 
     def result(self) -> NamespaceNode:
         """The node, once it is there. To be asked for once; raises :class:`NodeError`."""
@@ -86,7 +112,7 @@ class Starting:
             self._stream.close()
             raise
         channel = Channel(self._name, self._stream)
-        return NamespaceNode(self._name, channel, started["pid"], started["space"], self._fabric)
+        return NamespaceNode(self._name, channel, started, self._fabric, self._files)
 
 
 class Fabric:
@@ -140,14 +166,17 @@ class Fabric:
         # That the launcher has ended is told by the request.
         with theirs, suppress(OSError):
             socket.send_fds(self._hand, [b"."], [theirs.fileno()])
-        request = {
-            "name": name,
-            "lower": [str(path) for path in lower],
-            "size": LAYER_SIZE,
-            "files": dict(files or {}),
-        }
+        laid = dict(files or {})
+        request = {"name": name, **_root(lower, laid)}
         answer = self._channel.ask("start_node", request, what=f"start node {name}")
-        return Starting(name, ours, answer, self)
+        return Starting(name, ours, answer, self, laid)
+
+    def change_root(
+        self, pid: int, lower: Sequence[Path], files: Mapping[str, str], keep: Sequence[str]
+    ) -> None:
+        """See :meth:`NamespaceNode.change_root`, for the node of this process id."""
+        request = {"pid": pid, "keep": list(keep), **_root(lower, files)}
+        self._channel.ask("change_root", request, what="change a node's root").result()
 
     def end_node(self, pid: int) -> None:
         """Have the launcher kill a node, known by its process id there; not waited for."""
@@ -162,6 +191,11 @@ class Fabric:
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+
+
+def _root(lower: Sequence[Path], files: Mapping[str, str]) -> dict[str, Any]:
+    """What a root is made of, for the launcher."""
+    return {"lower": [str(path) for path in lower], "size": LAYER_SIZE, "files": dict(files)}
 
 
 def _spawn(channel: int, hand: int) -> subprocess.Popen[bytes]:
