@@ -64,6 +64,8 @@ def history(
         ("reconnect|WARN|unix#2: connection dropped (Connection reset by peer)", 1500, (), ""),
         ("dpif|WARN|failed to enumerate system datapaths: Not permitted", 1, (), "dpif|WARN"),
         ("reconnect|WARN|unix:/var/run/openvswitch/db.sock: connection dropped", 1500, (), ""),
+        ("jsonrpc|WARN|unix#4: send error: Broken pipe", 1500, (), ""),
+        ("reconnect|WARN|unix#4: connection dropped (Broken pipe)", 998, (), "reconnect|WARN"),
         ("ofproto_dpif_xlate|WARN|dropping VLAN 9 tagged packet received on port a", 1, (), ""),
         ("ofproto_dpif_xlate(handler1)|WARN|dropping packet received on port t", 1, (), ""),
         ("ofproto_dpif_xlate|WARN|over max translation depth", 1, (), "ofproto_dpif_xlate|WARN"),

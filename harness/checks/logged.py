@@ -34,7 +34,6 @@ EXPECTED = (
     # Whoever is connected to ovsdb-server may end before it has read all that it was sent.
     Expected(
         re.compile(r"^(jsonrpc|reconnect)\|WARN\|unix#\d+: .*(Connection reset by|Broken pipe)"),
-        True,
     ),
     # How long the daemon or one of its threads took, and what of: no more than a measurement, on a
     # busy machine. That a thread hangs for more than 100 s is more.

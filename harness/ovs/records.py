@@ -45,8 +45,9 @@ def read_rows(database: Database) -> dict[str, list[Row]]:
 
 
 def content(schema: Schema, rows: Mapping[str, list[Row]]) -> Content:
-    """What of the rows is state. Empty values are left out, so that a column which a newer schema
-    adds makes no difference as long as nobody uses it."""
+    """What of the rows is state. Empty values and those that a column has as long as nobody gives
+    it another (RFC 7047, 5.2.1) are left out, so that a column which a newer schema adds makes no
+    difference as long as nobody uses it."""
     names = _names(schema, rows)
     result: Content = {}
     for table, records in rows.items():
@@ -68,7 +69,11 @@ def _uuid(row: Row) -> str:
 
 def _values(columns: Mapping[str, Column], row: Row, names: Mapping[str, str]) -> Row:
     values = {name: plain(column, row[name], names) for name, column in columns.items()}
-    return {name: value for name, value in values.items() if value not in (None, "", [], {})}
+    return {
+        name: value
+        for name, value in values.items()
+        if value not in ((None, "", [], {}) if columns[name].shape != "one" else ("", 0, False))
+    }
 
 
 def _names(schema: Schema, rows: Mapping[str, list[Row]]) -> dict[str, str]:
