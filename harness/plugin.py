@@ -82,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "requires(*features): skip where the target lacks one, as found by trying: "
         "'tunnel:TYPE', 'datapath:FEATURE', 'openflow:VERSION', 'appctl:COMMAND', "
         "'column:TABLE.COLUMN', 'program:NAME', 'users', 'meters', 'kernel module', "
-        "'bad links'",
+        "'bad links', 'upgrades'",
     )
     given = getattr(config, "workerinput", {}).get("harness_seed", config.option.harness_seed)
     # Not from `random`, whose state belongs to the project that is tested.

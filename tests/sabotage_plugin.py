@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +295,15 @@ class Saboteur:
             {**SABOTAGES, **AT_RESTART}[self.name](lab)
             return lab
 
+        change = Lab.change_image
+
+        def change_and_break(lab: Lab, switch: str, image: str, keep: Sequence[str]) -> str:
+            before = change(lab, switch, image, keep)
+            {**SABOTAGES, **AT_RESTART}[self.name](lab)
+            return before
+
         Lab.__enter__ = enter_and_break  # type: ignore[method-assign]
+        Lab.change_image = change_and_break  # type: ignore[assignment,method-assign]
         Lab.verify = lambda self: None  # type: ignore[method-assign]  # noqa: ARG005
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

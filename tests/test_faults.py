@@ -4,6 +4,7 @@ can't begin says so and leaves nothing behind."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -28,11 +29,14 @@ from harness.faults import (
     Reload,
     Restart,
     Suspend,
+    Upgrade,
     draw,
 )
+from harness.faults.upgrades import IMAGES
+from harness.images import ImageError, catalogue
 from harness.lab import Lab, LabError
 from harness.nodes.base import CommandFailed, NodeError
-from harness.ovs import ModuleError, Switch
+from harness.ovs import DaemonError, ModuleError, Switch
 from harness.polling import eventually
 from harness.topology import Topology
 
@@ -193,6 +197,81 @@ def test_exit(lab: Lab, switch: Switch, cleanup: bool) -> None:
     assert arguments == {"cleanup": cleanup}
     assert set(FORGOTTEN) <= set(changes)
     assert switch.state().bridges["br0"].flows == ()
+    lab.verify()
+
+
+# -- another version
+
+
+@pytest.mark.parametrize("way", ["restart", "stop and start"])
+def test_upgrade(lab: Lab, switch: Switch, way: str) -> None:
+    """To what it is already: what is exchanged is, all the same, another tree."""
+    state, pids = switch.state(), (switch.pid("ovsdb-server"), switch.pid())
+    switch.node.write_file("/usr/share/mine", "gone with what it was written to")
+    with lab.fault(Upgrade("s1", "trixie", way=way)):  # type: ignore[arg-type]
+        lab.verify()
+        assert not lab.node("s1").exists("/usr/share/mine")
+        assert not {switch.pid("ovsdb-server"), switch.pid()} & {*pids}
+        kept = switch.state() == state
+        assert kept == (way == "restart")
+        assert switch.state().without("flows") == state.without("flows")
+    found = [one for one in lab.history().operations if one.name == "upgrade"]
+    assert [one.arguments for one in found] == [{"image": "trixie", "way": way}] * 2
+    assert (FORGOTTEN[0] in found[0].changes) == (not kept)
+    assert (heard(lab) == {"h2"}) == kept
+    lab.verify()
+
+
+def installation(tree: Path, ovs_lib: str, ovs_ctl: str) -> str:
+    """An image with scripts of one's own, laid over the default one."""
+    scripts = tree / "usr/share/openvswitch/scripts"
+    scripts.mkdir(parents=True)
+    (scripts / "ovs-lib").write_text(ovs_lib)
+    (scripts / "ovs-ctl").write_text(ovs_ctl)
+    (scripts / "ovs-ctl").chmod(0o755)
+    (tree / "usr/sbin").mkdir()
+    (tree / "usr/sbin/ovs-vswitchd").touch(0o755)
+    return f"prefix:{tree}@trixie"
+
+
+def test_an_upgrade_that_fails_is_taken_back(lab: Lab, switch: Switch, tmp_path: Path) -> None:
+    state = switch.state()
+    library = switch.node.read_file(f"{switch.layout.datadir}/scripts/ovs-lib").decode()
+    broken = "#!/bin/sh\necho no-record-hostname is no use >&2\nexit 3\n"
+    image = installation(tmp_path, library, broken)
+    with (
+        pytest.raises(DaemonError, match="it exited 3\n.*\n  no-record-hostname is no use"),
+        lab.fault(Upgrade("s1", image)),
+    ):
+        pass
+    assert switch.version() == "3.5.0"
+    assert switch.state() == state
+    assert heard(lab) == {"h2"}
+    lab.verify()
+
+
+def test_an_upgrade_to_what_has_its_files_elsewhere(
+    lab: Lab, switch: Switch, tmp_path: Path
+) -> None:
+    state = switch.state()
+    library = switch.node.read_file(f"{switch.layout.datadir}/scripts/ovs-lib").decode()
+    image = installation(tmp_path, library.replace("'/etc/openvswitch'", "'/opt/ovs'"), "")
+    with (
+        pytest.raises(FaultError, match=r"its database, logs and sockets in /opt/ovs, /var/log/"),
+        lab.fault(Upgrade("s1", image)),
+    ):
+        pass
+    assert switch.state() == state
+    assert heard(lab) == {"h2"}
+    lab.verify()
+
+
+@pytest.mark.parametrize("image", ["host", "warty"])
+def test_an_upgrade_to_no_image(lab: Lab, image: str) -> None:
+    # Whether a machine that has no Open vSwitch of its own, or that it can't be one.
+    with pytest.raises((ImageError, LabError), match=image), lab.fault(Upgrade("s1", image)):
+        pass
+    assert heard(lab) == {"h2"}
     lab.verify()
 
 
@@ -365,7 +444,15 @@ def test_what_cannot_be_done(lab: Lab, fault: Fault, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Kill("s1"), Suspend("s1"), Exit("s1"), FullDisk("s1"), OldSchema("s1")]
+    "fault",
+    [
+        Kill("s1"),
+        Suspend("s1"),
+        Exit("s1"),
+        FullDisk("s1"),
+        OldSchema("s1"),
+        Upgrade("s1", "trixie"),
+    ],
 )
 def test_what_cannot_be_done_to_a_switch_that_is_stopped(
     lab: Lab, switch: Switch, fault: Fault
@@ -395,6 +482,10 @@ def test_the_same_seed_draws_the_same() -> None:
     assert drawn(1) != drawn(2)
     assert {type(fault) for fault in drawn(1)} == set(CHOICES)
     assert {fault.switch for fault in drawn(1)} == {"s1", "s2"}
+
+
+def test_upgrades_are_drawn_between_all_images_of_the_catalogue() -> None:
+    assert set(IMAGES) == set(catalogue())
 
 
 def test_only_what_is_possible_is_drawn() -> None:

@@ -344,7 +344,8 @@ def run_broken(sabotage: str, options: list[str], file: Path) -> Results:
             *options,
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        # The harness's own programs are those of this checkout too.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)])},
         capture_output=True,
         text=True,
     )

@@ -12,6 +12,7 @@ from tests.test_sabotage import run_broken
 FAMILIES = "scenarios/restart/test_families.py"
 RESTART = f"{FAMILIES}::test_restart_keeps_all_and_leaks_nothing"
 RELOAD = f"{FAMILIES}::test_reload_keeps_all_and_leaks_nothing"
+UPGRADE = "scenarios/restart/test_upgrades.py::test_all_is_kept_and_nothing_leaks"
 NAMESPACES, MACHINES = "trixie/namespace/netdev", "trixie/vm/kernel"
 
 
@@ -32,7 +33,7 @@ NAMESPACES, MACHINES = "trixie/namespace/netdev", "trixie/vm/kernel"
     ],
 )
 def test_a_restart_that_is_broken(tmp_path: Path, sabotage: str, family: str, said: str) -> None:
-    outcome = broken(tmp_path, sabotage, RESTART, family, NAMESPACES)
+    outcome = broken(tmp_path, sabotage, RESTART, f"{family}-{NAMESPACES}", NAMESPACES)
     assert outcome.startswith("caught: verdict: fail")
     assert re.search(said, outcome), outcome
 
@@ -49,13 +50,30 @@ def test_a_restart_that_is_broken(tmp_path: Path, sabotage: str, family: str, sa
     ],
 )
 def test_a_reload_that_is_broken(tmp_path: Path, sabotage: str, said: str) -> None:
-    outcome = broken(tmp_path, sabotage, RELOAD, "learning", MACHINES)
+    outcome = broken(tmp_path, sabotage, RELOAD, f"learning-{MACHINES}", MACHINES)
     assert re.search(said, outcome), outcome
 
 
-def broken(directory: Path, sabotage: str, scenario: str, family: str, target: str) -> str:
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize(
+    ("sabotage", "said"),
+    [
+        ("drop-a-flow", r"flow lost: table=1,\S+ actions=output:4001"),
+        ("lose-cookies", r"flow table=0,priority=10,in_port=17: cookie: 0x2 -> (none|0x0)"),
+        ("forget-groups", r"group 1 lost"),
+        ("no-waiting", r"heard at c, which the state before"),
+        ("lose-addresses", r"br0: address lost: 192\.0\.2\.1/24"),
+    ],
+)
+def test_an_upgrade_to_a_version_that_is_broken(tmp_path: Path, sabotage: str, said: str) -> None:
+    outcome = broken(tmp_path, sabotage, UPGRADE, f"{NAMESPACES}-trixie-forky", NAMESPACES)
+    assert outcome.startswith("caught: verdict: fail")
+    assert re.search(said, outcome), outcome
+
+
+def broken(directory: Path, sabotage: str, scenario: str, case: str, target: str) -> str:
     """What became of one case of a scenario on switches that are broken in this way."""
-    case = [f"--target={target}", f"{scenario}[{family}-{target}]"]
-    ((name, outcomes),) = run_broken(sabotage, case, directory / "results.json").items()
+    given = [f"--target={target}", f"{scenario}[{case}]"]
+    ((name, outcomes),) = run_broken(sabotage, given, directory / "results.json").items()
     assert name == scenario
     return outcomes[sabotage]

@@ -6,6 +6,7 @@ from harness.faults.fault import FORGOTTEN, Fault, FaultError, Ground
 from harness.faults.links import BadLink, Cut, LinkDown, LinkFlapping
 from harness.faults.registry import CHOICES, draw
 from harness.faults.restarts import HalfRestart, Reload, Restart
+from harness.faults.upgrades import Upgrade
 
 __all__ = [
     "CHOICES",
@@ -26,5 +27,6 @@ __all__ = [
     "Reload",
     "Restart",
     "Suspend",
+    "Upgrade",
     "draw",
 ]

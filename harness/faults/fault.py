@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, Protocol
 
 import msgspec
@@ -30,6 +30,16 @@ class Ground(Protocol):
 
     def set_link(self, switch: str, interface: str, *, up: bool) -> None:
         """Set a physical port of a switch up or down, the port at the other end with it."""
+
+    def operation(
+        self, name: str, *, switch: str, changes: Sequence[str], **arguments: str | int | bool
+    ) -> AbstractContextManager[None]:
+        """A context in which something is done to a switch, for the history."""
+
+    def change_image(self, switch: str, image: str, keep: Sequence[str]) -> str:
+        """Have a switch's node run another image, and return the one before. The directories
+        ``keep`` stay, and what runs goes on. Raise ``RuntimeError``, saying why, where that can't
+        be."""
 
     def impair(self, underlay: str, impairment: Impairment | None) -> Impairment | None:
         """Make an underlay a bad wire, or (None) a good one again; return what it was before. Raise

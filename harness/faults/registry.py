@@ -10,6 +10,7 @@ from harness.faults.database import DamagedDatabase, FullDisk, OldSchema
 from harness.faults.fault import Fault
 from harness.faults.links import BadLink, Cut, LinkDown, LinkFlapping, uplinks
 from harness.faults.restarts import HalfRestart, Reload, Restart
+from harness.faults.upgrades import IMAGES, Upgrade
 from harness.topology.model import Switch
 
 DAEMONS: tuple[DaemonName, ...] = ("ovsdb-server", "ovs-vswitchd")
@@ -36,6 +37,7 @@ CHOICES: dict[type[Fault], Choices] = {
         DamagedDatabase(switch.name, part=part) for part in ("header", "tail")
     ),
     OldSchema: lambda switch: [OldSchema(switch.name)],
+    Upgrade: lambda switch: (Upgrade(switch.name, image) for image in IMAGES),
     LinkDown: lambda switch: (LinkDown(switch.name, port) for port, _ in uplinks(switch)),
     LinkFlapping: lambda switch: (LinkFlapping(switch.name, port) for port, _ in uplinks(switch)),
     Cut: lambda switch: (Cut(switch.name, underlay) for underlay in _underlays(switch)),

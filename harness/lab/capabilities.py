@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+from harness.faults import FaultError, Upgrade
 from harness.lab.environment import environment
 from harness.lab.errors import LabError
 from harness.lab.lab import Lab
@@ -30,16 +31,17 @@ def missing(target: Target, feature: str) -> str | None:
     dpif/show-dp-features``), ``openflow:VERSION`` (a value of Bridge ``protocols``),
     ``appctl:COMMAND`` (a command of ovs-appctl(8)), ``column:TABLE.COLUMN`` (of the database),
     ``program:NAME`` (in the switch's node), ``users`` (more than one there), ``meters``, ``kernel
-    module`` (one of the node's own, which can be reloaded) and ``bad links`` (underlays that lose,
-    double, corrupt and delay frames when told to).
+    module`` (one of the node's own, which can be reloaded), ``bad links`` (underlays that lose,
+    double, corrupt and delay frames when told to) and ``upgrades`` (nodes that can run another
+    image).
     Raise :class:`UnknownFeatureError` for any other.
     """
     kind, _, name = feature.partition(":")
     if kind not in {*_ATTEMPTS, *_ON_A_LAB} or bool(name) != (kind not in _NAMELESS):
         raise UnknownFeatureError(
             f"requires({feature!r}): there is tunnel:TYPE, datapath:FEATURE, openflow:VERSION, "
-            "appctl:COMMAND, column:TABLE.COLUMN, program:NAME, users, meters, kernel module "
-            "and bad links"
+            "appctl:COMMAND, column:TABLE.COLUMN, program:NAME, users, meters, kernel module, "
+            "bad links and upgrades"
         )
     lab = _trial(target)
     if kind in _ON_A_LAB:
@@ -168,7 +170,16 @@ def _bad_links(lab: Lab, _name: str) -> str | None:
     return None
 
 
-_NAMELESS = ("meters", "users", "kernel module", "bad links")
+def _upgrades(lab: Lab, _name: str) -> str | None:
+    try:
+        with lab.fault(Upgrade("trial", lab.target.image)):
+            pass
+    except (FaultError, LabError) as error:
+        return str(error)
+    return None
+
+
+_NAMELESS = ("meters", "users", "kernel module", "bad links", "upgrades")
 _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "tunnel": _tunnel,
     "datapath": _datapath,
@@ -180,4 +191,7 @@ _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "meters": _meters,
     "kernel module": _module,
 }
-_ON_A_LAB: dict[str, Callable[[Lab, str], str | None]] = {"bad links": _bad_links}
+_ON_A_LAB: dict[str, Callable[[Lab, str], str | None]] = {
+    "bad links": _bad_links,
+    "upgrades": _upgrades,
+}

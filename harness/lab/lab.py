@@ -33,6 +33,7 @@ from harness.traffic.matrix import MatrixPlan, ProbeMatrix
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
+    from harness.images import Hold
     from harness.lab.environment import Environment
     from harness.nodes.impairment import Impairment
 
@@ -69,6 +70,9 @@ class Lab:
         self._site = environment.site(self._plan)
         self._nodes: dict[str, RemoteNode] = {}
         self._switches: dict[str, Switch] = {}
+        self._images: dict[str, str] = {}
+        """What switches run that do not run the target's image any more."""
+        self._holds: list[Hold] = []
         self._impaired: dict[str, Impairment | None] = {}
         self._verified = 0
         self._verified_gaps = 0
@@ -174,6 +178,8 @@ class Lab:
         for node in self._nodes.values():
             node.close()
         self._site.close()
+        for hold in self._holds:
+            hold.close()
 
     def __enter__(self) -> Lab:
         return self.start()
@@ -223,6 +229,24 @@ class Lab:
         what it was before. Raise :class:`LabError` where underlays are not carried by us."""
         self._site.impair(underlay, impairment, self.random.getrandbits(32))
         before, self._impaired[underlay] = self._impaired.get(underlay), impairment
+        return before
+
+    def change_image(self, switch: str, image: str, keep: Sequence[str]) -> str:
+        """Have a switch's node run another image, built if need be; return the one before. The
+        directories ``keep`` (absolute paths) and all that runs stay as they are: to upgrade a
+        switch is more (:class:`~harness.faults.Upgrade`).
+
+        Raise :class:`~harness.images.ImageError` when there is no such image, :class:`LabError`
+        where a node can't change.
+        """
+        from harness.images import resolve
+
+        self.switch(switch)
+        found = resolve(image)
+        self._holds.append(found.hold())
+        self._site.change_image(switch, found, keep)
+        before = self._images.get(switch, self.target.image)
+        self._images[switch] = image
         return before
 
     @property

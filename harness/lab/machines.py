@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.images.templates import Template
 from harness.lab.errors import LabError
@@ -20,6 +21,9 @@ from harness.nodes.programs import spawn, started_by_main_thread
 from harness.nodes.remote import RemoteNode
 from harness.nodes.vm import Cable, StartingVm, VmNode
 from harness.polling import eventually
+
+if TYPE_CHECKING:
+    from harness.images import Image
 
 RECEIVED_BOUND = 5.0
 """Seconds within which a card has handed over what it was given."""
@@ -104,6 +108,14 @@ class MachineSite:
         if self._relay is None or underlay not in names:
             raise LabError(f"no underlay {underlay!r} joins switches; there are: {names}")
         self._relay.impair(names.index(underlay), impairment, seed)
+
+    def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
+        """See :class:`~harness.lab.sites.Site`: a machine has no other image at hand."""
+        del image, keep
+        raise LabError(
+            f"{switch} can't run another image: a virtual machine has just its own on board; it "
+            "can where nodes are made of namespaces (backend namespace)"
+        )
 
     def _end(self, switch: str, interface: str) -> tuple[int, Wire, int]:
         """The number of an underlay, the underlay, and which of its ends a physical port is. Raise

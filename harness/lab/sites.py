@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from harness.lab.errors import LabError
 from harness.lab.plan import Plan, Wire
@@ -13,6 +13,9 @@ from harness.nodes.base import NodeError, Pending
 from harness.nodes.impairment import Impairment
 from harness.nodes.namespace import Fabric, NamespaceNode
 from harness.nodes.remote import RemoteNode
+
+if TYPE_CHECKING:
+    from harness.images import Image
 
 _bridge_numbers = count(1)
 
@@ -51,6 +54,10 @@ class Site(Protocol):
     def impair(self, underlay: str, impairment: Impairment | None, seed: int) -> None:
         """Make an underlay a bad wire, or a good one again. Raise :class:`LabError` where that
         can't be."""
+
+    def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
+        """Have a switch's node run another image, with the directories ``keep`` and all that runs
+        as they were. Raise :class:`LabError` where that can't be."""
 
     def carried(self) -> Pending | None:
         """Ask what went over the underlays so far: :class:`Carried` by switch and interface. None
@@ -107,6 +114,12 @@ class NamespaceSite:
         raise LabError(
             f"underlay {underlay} can't be made bad: it can between virtual machines (backend vm)"
         )
+
+    def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
+        """See :class:`Site`: the machine's own Open vSwitch takes no part."""
+        if Path("/") in (*self._lower, *image.lower):
+            raise LabError("a node can't change from or to the machine's own system (image host)")
+        self._nodes[switch].change_root(image.lower, keep)
 
     def carried(self) -> None:
         """See :class:`Site`."""

@@ -53,6 +53,14 @@ def usual(layout: Layout, system_id: str, datapath: str) -> Options:
     )
 
 
+def fitting(options: Options, before: Layout, after: Layout) -> Options:
+    """The ``options`` of daemons of one installation for those of another: whether the hostname is
+    recorded is as usual there, if it was as usual."""
+    if options.record_hostname == before.leaves_hostname:
+        return options
+    return msgspec.structs.replace(options, record_hostname=not after.leaves_hostname)
+
+
 def start(node: Node, layout: Layout, options: Options) -> Steps[dict[str, Daemon]]:
     """Start daemons with ``ovs-ctl start``.
 

@@ -196,6 +196,13 @@ class Switch:
         self._layout = None
         self._expect(daemons.running(self.node, self.layout))
 
+    def reinstalled(self) -> None:
+        """Take note that the node has another installation now, while the daemons are still those
+        of the one before."""
+        before = self.layout
+        self._layout = None
+        self._options = daemons.fitting(self.options, before, self.layout)
+
     def check_alive(self) -> None:
         """Raise :class:`DaemonError`, with the end of its log, if a daemon died or was replaced."""
         daemons.check_alive(self.node, self.layout, self._daemons)
