@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from harness.lab.environment import Environment
     from harness.nodes.impairment import Impairment
 
+TAKEN_BOUND = 5.0
+"""Seconds within which switches take the frames that have reached them."""
 NEIGHBOUR_BOUND = 3.0
 """Seconds for tunnel ends to find each other; what has not by then is left to the scenario."""
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -225,9 +227,12 @@ class Lab:
         self._site.set_link(switch, interface, up=up)
 
     def impair(self, underlay: str, impairment: Impairment | None) -> Impairment | None:
-        """Make an underlay between virtual machines a bad wire, or (None) a good one again; return
-        what it was before. Raise :class:`LabError` where underlays are not carried by us."""
+        """Make an underlay between virtual machines a bad wire, or (None) a good one again, and
+        wait until the switches have taken what came through before; return what it was before.
+        Raise :class:`LabError` where underlays are not carried by us."""
         self._site.impair(underlay, impairment, self.random.getrandbits(32))
+        # One that hangs takes nothing: that is not waited for.
+        self.engine.drain.absorb(time.monotonic() + TAKEN_BOUND)
         before, self._impaired[underlay] = self._impaired.get(underlay), impairment
         return before
 

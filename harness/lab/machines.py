@@ -107,7 +107,11 @@ class MachineSite:
         names = [wire.name for wire in self._wires]
         if self._relay is None or underlay not in names:
             raise LabError(f"no underlay {underlay!r} joins switches; there are: {names}")
-        self._relay.impair(names.index(underlay), impairment, seed)
+        number = names.index(underlay)
+        self._relay.impair(number, impairment, seed)
+        # What is lost afterwards was lost afterwards: what came through before is all there.
+        for end in self._wires[number].ends:
+            self._received_all(end.switch, end.interface)
 
     def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
         """See :class:`~harness.lab.sites.Site`: a machine has no other image at hand."""
@@ -127,8 +131,8 @@ class MachineSite:
         raise LabError(f"{switch} has no physical port {interface!r}")
 
     def _received_all(self, switch: str, interface: str) -> None:
-        """Wait until a machine has received what the relay, which has stopped now, gave its card: a
-        card that is set down keeps what is in it until it is set up again."""
+        """Wait until a machine has received what the relay has given its card so far. (A card that
+        is set down keeps what is in it until it is set up again.)"""
         counter = [f"/sys/class/net/{interface}/statistics/rx_packets"]
         carried = self.carried()
         assert carried is not None
