@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import msgspec
 
@@ -58,6 +59,26 @@ class Baseline(msgspec.Struct, frozen=True):
 
     pid: int
     datapaths: Datapaths
+
+
+class _Question(NamedTuple):
+    """What a switch was asked, and has not answered yet."""
+
+    switch: Switch
+    datapaths: Pending
+    waiting: Task[bool] | None
+
+
+def _answered(asked: _Question) -> tuple[str, Datapaths]:
+    """The switch's name, and what it answered."""
+    with death_first([asked.switch]):
+        described = parse_datapaths(asked.datapaths.result()).values()
+        return asked.switch.name, Datapaths(
+            lookups=sum(one.hit + one.missed + one.lost for one, _ports in described),
+            lost=sum(one.lost for one, _ports in described),
+            ports=frozenset().union(*(ports for _one, ports in described)),
+            waiting=asked.waiting is not None and asked.waiting.result(),
+        )
 
 
 @contextmanager
@@ -139,7 +160,7 @@ class Drain:
         self.overflows.clear()
         self._baselines = {
             name: Baseline(self._switches[name].pid(), datapaths)
-            for name, datapaths in self._datapaths().items()
+            for name, datapaths in map(_answered, self._ask_datapaths())
         }
 
     def settle(self) -> None:
@@ -164,9 +185,10 @@ class Drain:
         pause = SHORTEST_PAUSE
         while True:
             quiet = not before.under_way()
-            pump(self.spell if quiet else pause)
             # Threads that have frames in hand are not to be held up with questions.
-            datapaths = self._datapaths() if quiet else {}
+            asked = self._ask_datapaths() if quiet else []
+            _wait(self.spell if quiet else pause)
+            datapaths = dict(map(_answered, asked))
             after = self.look()
             if quiet and not after.under_way() and after.still(before):
                 return self._unaccounted(after, datapaths)
@@ -175,29 +197,18 @@ class Drain:
             pause = min(2 * pause, LONGEST_PAUSE)
             before = after
 
-    def _datapaths(self) -> dict[str, Datapaths]:
+    def _ask_datapaths(self) -> list[_Question]:
         """Have every switch's main thread answer, and say what its datapaths looked up."""
-        asked = {
-            name: (switch, switch.datapaths_soon(), self._waiting_soon(switch))
-            for name, switch in self._switches.items()
+        return [
+            # In user space nothing waits on its way up, so there it is all one.
+            _Question(
+                switch,
+                switch.datapaths_soon(),
+                switch.waits_for_flows_soon() if switch.datapath == "system" else None,
+            )
+            for switch in self._switches.values()
             if switch.is_up
-        }
-        found = {}
-        for name, (switch, answer, waiting) in asked.items():
-            with death_first([switch]):
-                described = parse_datapaths(answer.result()).values()
-                found[name] = Datapaths(
-                    lookups=sum(one.hit + one.missed + one.lost for one, _ports in described),
-                    lost=sum(one.lost for one, _ports in described),
-                    ports=frozenset().union(*(ports for _one, ports in described)),
-                    waiting=waiting is not None and waiting.result(),
-                )
-        return found
-
-    @staticmethod
-    def _waiting_soon(switch: Switch) -> Task[bool] | None:
-        # In user space nothing waits on its way up, so there it is all one.
-        return switch.waits_for_flows_soon() if switch.datapath == "system" else None
+        ]
 
     def _unaccounted(self, last: Look, datapaths: Mapping[str, Datapaths]) -> str:
         if self._before is None:
@@ -252,6 +263,13 @@ class Drain:
         if not changed:
             return f"it was never quiet for {1000 * self.spell:.0f} ms"
         return f"frames still flow, at {', '.join(changed)}"
+
+
+def _wait(seconds: float) -> None:
+    """Take in what agents say for so long, however much that is."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        pump(left)
 
 
 def _changes(before: bytes, after: bytes) -> list[str]:
