@@ -28,6 +28,7 @@ REST = Look(
     drops={"hv1": 0},
     backlogs={"hv1": 0},
     listened={"hv1": {3}},
+    idle={"hv2": 7},
 )
 
 
@@ -113,6 +114,14 @@ def test_nothing_has_happened_between_two_looks(later: Look, still: bool) -> Non
     assert REST.still(later) is still
 
 
+def test_whose_processor_had_something_to_do_all_the_time() -> None:
+    assert changed(idle={"hv1": 3, "hv2": 7}).busy(changed(idle={"hv1": 2, "hv2": 7})) == ["hv2"]
+    assert changed(idle={"hv2": 9}).busy(REST) == []
+    # A node that counts no such thing says nothing, nor does one that is new.
+    assert changed(idle={}).busy(REST) == []
+    assert changed(idle={"hv3": 1}).busy(REST) == []
+
+
 class Answered:
     """A node's answer, as :class:`harness.nodes.channel.Answer` gives it."""
 
@@ -128,7 +137,8 @@ class Answered:
 
 def test_a_look_is_made_of_the_answers_of_all_nodes() -> None:
     kernel = Answered(
-        {"sockets": [], "backlog": 2, "unread": 40, "threads": [["S", 1], ["R", 2]]}, b"hv1"
+        {"sockets": [], "backlog": 2, "unread": 40, "threads": [["S", 1], ["R", 2]], "idle": 5},
+        b"hv1",
     )
     netdev = Answered({"sockets": [[11, 3, 100, 5], [12, 4, 0, None]], "backlog": 0}, b"hv2")
     drops = {"hv1": SocketDrops(), "hv2": SocketDrops()}
@@ -143,6 +153,7 @@ def test_a_look_is_made_of_the_answers_of_all_nodes() -> None:
         drops={"hv1": 0, "hv2": 5},
         backlogs={"hv1": 2, "hv2": 0},
         listened={"hv1": set(), "hv2": {3, 4}},
+        idle={"hv1": 5},
     )
     # What is dropped counts over all looks; where kernels carry everything nobody is asked for it.
     assert take(asked, lambda: None, drops).carried == {}

@@ -285,6 +285,22 @@ def backlog_drops() -> int:
         return sum(int(line.split()[1], 16) for line in file)
 
 
+def count_idling() -> bool:
+    """Have the kernel count how often its processor had nothing to do. False where it can't, or
+    where there are several: then none of them says anything of the others."""
+    with contextlib.suppress(FileNotFoundError):
+        with open("/proc/sys/kernel/sched_schedstats", "w") as file:
+            file.write("1")
+        return os.cpu_count() == 1
+    return False
+
+
+def times_idle() -> int:
+    """How often that was so far (/proc/schedstat: cpuN yields 0 schedules idles …)."""
+    with open("/proc/schedstat") as file:
+        return sum(int(line.split()[4]) for line in file if line.startswith("cpu"))
+
+
 NETLINK_GENERIC = "16"
 
 
@@ -854,6 +870,7 @@ class Agent:
         self.sender = Sender()
         self.finished: list[Job] = []
         self.finishing = threading.Lock()
+        self.counts_idling = False
         self.operations = {
             name[3:]: getattr(self, name) for name in dir(self) if name.startswith("op_")
         }
@@ -1483,9 +1500,10 @@ class Agent:
 
     def op_queues(self, number: int, request: Request, blob: bytes) -> None:
         """What waits, unread, in packet sockets that are not the agent's own, the frames that the
-        kernel's backlogs had no room for, and in the blob the counters of the interfaces
-        (/proc/net/dev). With ``threads``, a process and the beginning of its threads' names, also
-        what those threads do, and what waits in generic netlink sockets."""
+        kernel's backlogs had no room for, how often the processor was idle (where that is counted),
+        and in the blob the counters of the interfaces (/proc/net/dev). With ``threads``, a process
+        and the beginning of its threads' names, also what those threads do, and what waits in
+        generic netlink sockets."""
         own = {os.fstat(item.fileno()).st_ino for item in self.ports.values()}
         own |= {os.fstat(item.socket.fileno()).st_ino for item in self.captures.values()}
         sockets = [found for found in packet_sockets() if found[0] not in own]
@@ -1493,6 +1511,8 @@ class Agent:
         if request["threads"] is not None:
             answer["unread"] = netlink_unread()
             answer["threads"] = threads_of(*request["threads"])
+        if self.counts_idling:
+            answer["idle"] = times_idle()
         with open("/proc/thread-self/net/dev", "rb") as file:
             self.reply(number, answer, file.read())
 
@@ -1646,7 +1666,9 @@ def main() -> None:
     ignore_what_ports_hear()
     keep_up()
     os.umask(0o022)
-    Agent(Device(sys.argv[1])).serve()
+    agent = Agent(Device(sys.argv[1]))
+    agent.counts_idling = count_idling()
+    agent.serve()
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ class Look(msgspec.Struct, frozen=True):
     """Frames that the backlogs of the kernel had no room for, so far, as each node tells."""
     listened: dict[str, set[int]]
     """The interfaces, by index, that each switch reads frames from."""
+    idle: dict[str, int]
+    """How often the processor of each node that has one of its own had nothing to do, so far."""
 
     def under_way(self) -> str:
         """What is under way for sure, in words; empty when nothing is."""
@@ -63,6 +65,11 @@ class Look(msgspec.Struct, frozen=True):
             if received != carried.went or carried.kept:
                 there = carried.went + carried.kept
                 yield f"{switch} got {received} of the {there} frames for its {interface}"
+
+    def busy(self, before: Look) -> list[str]:
+        """The nodes with a processor of their own that has had something to do at all times since
+        ``before``."""
+        return [name for name, count in self.idle.items() if count == before.idle.get(name)]
 
     def still(self, before: Look) -> bool:
         """Whether nothing has happened since ``before``."""
@@ -106,4 +113,5 @@ def take(
         drops=drops,
         backlogs={name: answer["backlog"] for name, answer in found.items()},
         listened=listened,
+        idle={name: answer["idle"] for name, answer in found.items() if "idle" in answer},
     )

@@ -267,7 +267,8 @@ class RemoteNode:
         """What waits in the packet sockets of the node's own network namespace, the harness's
         aside. Value: ``sockets`` ([inode, interface index, bytes that wait, frames dropped or None]
         each) and ``backlog``, the frames that the machine's kernel had no room for while they were
-        between two interfaces; blob: the interfaces' counters as in /proc/net/dev.
+        between two interfaces; where the node has a processor of its own, ``idle``, how often that
+        had nothing to do; blob: the interfaces' counters as in /proc/net/dev.
 
         With ``threads``, a process id and the beginning of its threads' names, there is also
         ``threads`` (the state of each as a letter, and how often a processor was taken from it) and
