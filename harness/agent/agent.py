@@ -1248,11 +1248,15 @@ class Agent:
 
     def op_space_remove(self, number: int, request: Request, blob: bytes) -> None:
         for name in request["names"]:
-            netlink = self.netlinks.pop(name, None)
-            if netlink is not None:
-                netlink.socket.close()
-            os.close(self.spaces.pop(name))
+            self.let_go(name)
         self.reply(number)
+
+    def let_go(self, space: str) -> None:
+        """Close all of ours that keeps a network namespace alive: a socket in it does, too."""
+        netlink = self.netlinks.pop(space, None)
+        if netlink is not None:
+            netlink.socket.close()
+        os.close(self.spaces.pop(space))
 
     def netlink(self, space: str | None) -> Netlink:
         """The rtnetlink socket of a namespace."""

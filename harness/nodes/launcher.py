@@ -125,7 +125,7 @@ class Launcher(Agent):
         """Let go of an ended node's network namespace, or the kernel would keep it."""
         name = self.nodes.pop(pid, None)
         if name is not None:
-            os.close(self.spaces.pop(name))
+            self.let_go(name)
         super().child_ended(pid, status)
 
     def _become_parent(self, channel: int, report: int, request: Request) -> None:
