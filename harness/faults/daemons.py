@@ -35,7 +35,7 @@ class Kill(Fault, frozen=True):
     def begin(self, ground: Ground) -> Undo:
         """See :meth:`Fault.begin`."""
         switch = ground.switch(self.switch)
-        pid, monitor = _pid(switch, self), switch.monitor(self.daemon)
+        pid, monitor = _pid(switch, self.daemon, self), switch.monitor(self.daemon)
         if self.monitor:
             if monitor is None:
                 raise FaultError(f"{self}: {self.daemon} runs without a monitor")
@@ -74,7 +74,7 @@ class Suspend(Fault, frozen=True):
     def begin(self, ground: Ground) -> Undo:
         """See :meth:`Fault.begin`."""
         switch = ground.switch(self.switch)
-        pid = _pid(switch, self)
+        pid = _pid(switch, self.daemon, self)
         _signal(switch, pid, "STOP", stopped=True)
         return lambda: _go_on(switch, pid)
 
@@ -112,7 +112,7 @@ class Exit(Fault, frozen=True):
     def begin(self, ground: Ground) -> Undo:
         """See :meth:`Fault.begin`."""
         switch = ground.switch(self.switch)
-        pid, monitor = _pid(switch, self), switch.monitor(OVS_VSWITCHD)
+        pid, monitor = _pid(switch, OVS_VSWITCHD, self), switch.monitor(OVS_VSWITCHD)
         switch.appctl("exit", *(["--cleanup"] if self.cleanup else []))
         ends(switch.node, pid)
         if monitor is not None:
@@ -121,9 +121,8 @@ class Exit(Fault, frozen=True):
         return lambda: _start_again(switch, OVS_VSWITCHD)
 
 
-def _pid(switch: Switch, fault: Kill | Suspend | Exit) -> int:
+def _pid(switch: Switch, daemon: str, fault: Fault) -> int:
     """The pid of the daemon that a fault is done to, which has to run."""
-    daemon = OVS_VSWITCHD if isinstance(fault, Exit) else fault.daemon
     found = running(switch).get(daemon)
     if found is None:
         raise FaultError(f"{fault}: {daemon} does not run")

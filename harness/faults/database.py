@@ -32,9 +32,7 @@ class FullDisk(Fault, frozen=True):
 
     def begin(self, ground: Ground) -> Undo:
         """See :meth:`Fault.begin`."""
-        switch = ground.switch(self.switch)
-        _require_database(switch, self)
-        file = _file(switch)
+        switch, file = _database(ground, self)
         with ExitStack() as undo:
             undo.callback(_start, switch)
             _stop(switch)
@@ -89,9 +87,7 @@ class DamagedDatabase(Fault, frozen=True):
 
     def begin(self, ground: Ground) -> Undo:
         """See :meth:`Fault.begin`."""
-        switch = ground.switch(self.switch)
-        _require_database(switch, self)
-        file = _file(switch)
+        switch, file = _database(ground, self)
         with ExitStack() as undo:
             undo.callback(_start, switch)
             _stop(switch)
@@ -121,9 +117,7 @@ class OldSchema(Fault, frozen=True):
 
     def begin(self, ground: Ground) -> Undo:
         """See :meth:`Fault.begin`."""
-        switch = ground.switch(self.switch)
-        _require_database(switch, self)
-        file = _file(switch)
+        switch, file = _database(ground, self)
         schema = json.loads(switch.node.read_file(f"{switch.layout.datadir}/vswitch.ovsschema"))
         schema["version"] = OLD_VERSION
         with ExitStack() as undo:
@@ -144,14 +138,13 @@ def _drop_backup(switch: Switch) -> None:
     _shell(switch, f'rm "$1".backup{OLD_VERSION}-*', _named(switch))
 
 
-def _require_database(switch: Switch, fault: Fault) -> None:
+def _database(ground: Ground, fault: Fault) -> tuple[Switch, str]:
+    """The switch that a fault is done to, whose ovsdb-server has to run, and its database file,
+    links to it followed."""
+    switch = ground.switch(fault.switch)
     if OVSDB_SERVER not in running(switch):
         raise FaultError(f"{fault}: ovsdb-server does not run")
-
-
-def _file(switch: Switch) -> str:
-    """The database file, links to it followed."""
-    return switch.node.run(["readlink", "-f", _named(switch)]).stdout.strip()
+    return switch, switch.node.run(["readlink", "-f", _named(switch)]).stdout.strip()
 
 
 def _named(switch: Switch) -> str:
