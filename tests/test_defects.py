@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from harness.defects.table import Defect, DefectsError, read, unmatched
 from harness.lab.environment import Environment
 from harness.ovs.errors import DaemonError
+from tests.runs import Run
 
 ROW = """
 [[defect]]
@@ -144,18 +144,6 @@ def test_the_table_of_this_project_is_without_mistakes() -> None:
 
 
 # -- what pytest makes of it
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of pytest that has ended."""
-
-    status: int
-    out: str
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        return {word: int(n) for n, word in re.findall(r"(\d+) (\w+)", self.out.splitlines()[-1])}
 
 
 Pytest = Callable[..., Run]

@@ -7,10 +7,11 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.runs import Run
 
 TOPOLOGY = """
 import pytest
@@ -25,19 +26,6 @@ def topology():
     return topo
 """
 ASKS_FOR_TARGET = "def test_it(target): print('on', target)\n"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of pytest that has ended."""
-
-    status: int
-    out: str
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """The numbers of its last line."""
-        return {word: int(n) for n, word in re.findall(r"(\d+) (\w+)", self.out.splitlines()[-1])}
 
 
 Pytest = Callable[..., Run]
