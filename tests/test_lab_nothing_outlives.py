@@ -362,9 +362,9 @@ def test_the_end_of_pytest(
     one = doom(argv=[sys.executable, "-m", "pytest", *quiet], until=None)
     eventually(one.has_a_lab, within=60, what="a lab is up")
     os.killpg(one.process.pid, end)
-    one.ended()
+    said = one.ended()
     if end == signal.SIGINT:
-        assert one.process.returncode == pytest.ExitCode.INTERRUPTED
+        assert one.process.returncode == pytest.ExitCode.INTERRUPTED, said
         assert not (scratch / "reports").exists()
     (scratch / "test_it.py").unlink()
     one.assert_nothing_is_left()
