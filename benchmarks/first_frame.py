@@ -26,7 +26,7 @@ def _rows(hosts: int, found: Duel) -> list[Row]:
     down = _figure(found.ours, lambda run: run.down)
     where = f"1 switch, {hosts} hosts"
     floor = Row(
-        "  of it Open vSwitch's own: ovs-ctl start, ovs-vsctl",
+        "  of it Open vSwitch's own: ovs-ctl start",
         _figure(found.ours, lambda run: run.switch),
         words="0.1 s of it is a sleep when the first netdev bridge is made",
     )

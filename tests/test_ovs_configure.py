@@ -1,12 +1,12 @@
-"""The one ovs-vsctl transaction that a topology becomes."""
+"""The one transaction that a topology becomes, for the database and as ovs-vsctl would be told."""
 
 from __future__ import annotations
 
 import pytest
 
-from harness.ovs.configure import interfaces, vsctl_args
+from harness.ovs.configure import interfaces, transaction
 from harness.ovs.errors import ConfigurationError
-from harness.ovs.transaction import Record, Value, assignment, quote, render
+from harness.ovs.transaction import Record, Value, encode, render
 from harness.topology.model import (
     BondMember,
     BondPort,
@@ -40,52 +40,93 @@ from harness.topology.model import (
     ],
 )
 def test_text_is_always_a_quoted_string(text: str, quoted: str) -> None:
-    assert quote(text) == quoted
+    assert render(text) == quoted
+    assert encode(text) == text
 
 
 @pytest.mark.parametrize("text", ["nul\0", "lone \udc80 surrogate"])
-def test_text_that_no_argument_can_carry_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="no command line can carry"):
-        quote(text)
+def test_text_that_the_database_cannot_hold_is_refused(text: str) -> None:
+    for value in (text, [text], {text: "v"}, {"k": text}):
+        with pytest.raises(ConfigurationError, match="that the database cannot hold"):
+            encode(value)
 
 
 @pytest.mark.parametrize(
-    ("value", "rendered"),
+    ("value", "rendered", "encoded"),
     [
-        (True, "true"),
-        (False, "false"),
-        (0, "0"),
-        (-1, "-1"),
-        ("5", '"5"'),
-        ([], "[]"),
-        ([1, 2], "[1,2]"),
-        (("OpenFlow10", "OpenFlow15"), '["OpenFlow10","OpenFlow15"]'),
-        ({}, "{}"),
-        ({"max-rate": "5", "a,b": "c=d"}, '{"max-rate"="5","a,b"="c=d"}'),
-        (Record("@r1"), "@r1"),
-        ({7: Record("@r2")}, "{7=@r2}"),
+        (True, "true", True),
+        (False, "false", False),
+        (0, "0", 0),
+        (-1, "-1", -1),
+        ("5", '"5"', "5"),
+        ([], "[]", ["set", []]),
+        ([1, 2], "[1,2]", ["set", [1, 2]]),
+        (
+            ("OpenFlow10", "OpenFlow15"),
+            '["OpenFlow10","OpenFlow15"]',
+            ["set", ["OpenFlow10", "OpenFlow15"]],
+        ),
+        ({}, "{}", ["map", []]),
+        (
+            {"max-rate": "5", "a,b": "c=d"},
+            '{"max-rate"="5","a,b"="c=d"}',
+            ["map", [["max-rate", "5"], ["a,b", "c=d"]]],
+        ),
+        (Record("r1"), "@r1", ["named-uuid", "r1"]),
+        ({7: Record("r2")}, "{7=@r2}", ["map", [[7, ["named-uuid", "r2"]]]]),
     ],
 )
-def test_values_are_in_the_syntax_of_the_database(value: Value, rendered: str) -> None:
+def test_values_as_they_are_written(value: Value, rendered: str, encoded: object) -> None:
     assert render(value) == rendered
+    assert encode(value) == encoded
 
 
-@pytest.mark.parametrize("column", ["", "a b", "a=b", "name:x", "1st", "-x", "[tag]", "ta\ng"])
-def test_a_hostile_column_name_is_refused(column: str) -> None:
-    with pytest.raises(ConfigurationError, match="is not the name of a database column"):
-        assignment(column, 1)
-
-
-def test_a_key_is_quoted_too() -> None:
-    assert assignment("other_config", "v", key="k=1 tag") == 'other_config:"k=1 tag"="v"'
+def test_the_operations_of_a_transaction() -> None:
+    switch = Switch(name="s", other_config={"k": "v"}, bridges=(Bridge(name="br0"),))
+    set_of = [["named-uuid", "r1"]]
+    assert transaction(switch, "netdev").operations() == [
+        {
+            "op": "insert",
+            "table": "Interface",
+            "uuid-name": "r0",
+            "row": {"name": "br0", "type": "internal"},
+        },
+        {
+            "op": "insert",
+            "table": "Port",
+            "uuid-name": "r1",
+            "row": {"name": "br0", "interfaces": ["set", [["named-uuid", "r0"]]]},
+        },
+        {
+            "op": "insert",
+            "table": "Bridge",
+            "uuid-name": "r2",
+            "row": {"name": "br0", "datapath_type": "netdev", "ports": ["set", set_of]},
+        },
+        {
+            "op": "update",
+            "table": "Open_vSwitch",
+            "where": [],
+            "row": {"bridges": ["set", [["named-uuid", "r2"]]]},
+        },
+        {
+            "op": "mutate",
+            "table": "Open_vSwitch",
+            "where": [],
+            "mutations": [
+                ["other_config", "delete", ["set", ["k"]]],
+                ["other_config", "insert", ["map", [["k", "v"]]]],
+            ],
+        },
+    ]
 
 
 def commands(switch: Switch, datapath: str = "netdev") -> list[list[str]]:
     """The transaction's commands, each as its words."""
-    words = vsctl_args(switch, datapath)
-    assert words[:2] == ["--timeout=30", "--"]
+    words = transaction(switch, datapath).words()
+    assert words[0] == "--"
     found: list[list[str]] = [[]]
-    for word in words[2:]:
+    for word in words[1:]:
         if word == "--":
             found.append([])
         else:
@@ -341,12 +382,14 @@ def test_mirrors_refer_to_ports_of_their_bridge() -> None:
 )
 def test_what_the_database_cannot_hold_is_refused(bridge: Bridge, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        vsctl_args(Switch(name="s", bridges=(bridge,)), "netdev")
+        transaction(Switch(name="s", bridges=(bridge,)), "netdev")
 
 
 def test_hostile_names_stay_within_their_own_argument() -> None:
     nasty = 'x" type="tap" -- del-br br0 --'
-    words = vsctl_args(one_port(HostPort(name=nasty, other_config={nasty: nasty})), "netdev")
-    plain = vsctl_args(one_port(HostPort(name="p", other_config={"k": "v"})), "netdev")
+    nasty_port = HostPort(name=nasty, other_config={nasty: nasty})
+    words = transaction(one_port(nasty_port), "netdev").words()
+    port = HostPort(name="p", other_config={"k": "v"})
+    plain = transaction(one_port(port), "netdev").words()
     assert len(words) == len(plain)
     assert [word for word in words if word == "--"] == [word for word in plain if word == "--"]

@@ -16,6 +16,7 @@ from harness.ovs import (
     OvsError,
     PortError,
     Switch,
+    apply,
     diff,
     gather,
     load,
@@ -278,7 +279,7 @@ def test_a_port_that_cannot_be_made_is_an_error(
         (
             model.Bridge(name="b", ports=(model.HostPort(name="p", interface={"nonsense": 1}),)),
             ConfigurationError,
-            "hv1: the configuration was refused: .* whose name matches",
+            "hv1: the configuration was refused: .*[Nn]o column nonsense",
         ),
         (
             model.Bridge(name="b", protocols=("OpenFlow99",)),
@@ -292,6 +293,19 @@ def test_what_open_vswitch_refuses_is_an_error(
 ) -> None:
     with pytest.raises(error, match=message):
         started(node, bridge).configure()
+
+
+def test_a_daemon_that_hangs_is_waited_for_until_the_bound(
+    node: NamespaceNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apply, "TIMEOUT", 0.1)
+    switch = started(node)
+    node.run(["kill", "-STOP", str(switch.pid())])
+    with pytest.raises(ConfigurationError, match=r"^hv1: ovs-vswitchd did not carry out .* 0\.1 s"):
+        switch.configure()
+    node.run(["kill", "-CONT", str(switch.pid())])
+    monkeypatch.undo()
+    switch.configure()
 
 
 def test_a_killed_daemon_is_found_out(node: NamespaceNode) -> None:

@@ -59,6 +59,8 @@ class FakeNode:
         self.effect: dict[str, Callable[[], None]] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {"Bridge": [], "Interface": []}
         self.ran: list[tuple[str, ...]] = []
+        self.refused: dict[str, tuple[str, str]] = {}
+        """Operations of the database, by kind, and what it says instead of carrying them out."""
         self.rpc: list[tuple[str, str, list[Any]]] = []
 
     @property
@@ -123,13 +125,25 @@ class FakeNode:
         del timeout
         self.rpc.append((path, method, params))
         if method == "transact":
-            return [{"rows": self.rows[operation["table"]]} for operation in params[1:]]
+            return [self._carry_out(operation) for operation in params[1:]]
         return "said"
+
+    def _carry_out(self, operation: dict[str, Any]) -> dict[str, Any]:
+        kind = operation["op"]
+        if kind in self.refused:
+            error, details = self.refused[kind]
+            return {"error": error, "details": details}
+        if kind != "select":
+            return {}
+        if operation["columns"] == ("next_cfg",):
+            return {"rows": [{"next_cfg": 7}]}
+        return {"rows": self.rows[operation["table"]]}
 
     def json_rpc_soon(
         self, path: str, method: str, params: list[Any], timeout: float = 10.0, *, line: int = 0
     ) -> Pending:
-        raise NotImplementedError
+        del line
+        return Answer(lambda: self.json_rpc(path, method, params, timeout))
 
     def on_end(self, callback: Callable[[], None]) -> None:
         raise NotImplementedError
@@ -387,14 +401,18 @@ GOOD = [
 ]
 
 
-def test_configure_is_one_command_when_there_is_no_openflow(node: FakeNode) -> None:
+def test_configure_asks_for_everything_at_once_and_waits_for_it(node: FakeNode) -> None:
     switch = switch_on(node, BRIDGE)
     node.rows = {"Bridge": [{"name": "br0", "datapath_id": "00"}], "Interface": GOOD}
     switch.configure()
-    assert [argv[:2] for argv in node.ran[1:]] == [("ovs-vsctl", "--timeout=30")]
+    assert node.ran[1:] == []
+    asked, waited = (list(params[1:]) for _, _, params in node.rpc)
+    assert [operation["op"] for operation in asked[-3:]] == ["update", "mutate", "select"]
+    assert asked[-2]["mutations"] == [["next_cfg", "+=", 1]]
+    assert waited[0]["where"] == [["cur_cfg", ">=", 7]]
+    assert waited[0]["timeout"] == 30_000
 
 
-@pytest.mark.parametrize("status", [0, 65])
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
@@ -417,10 +435,9 @@ def test_configure_is_one_command_when_there_is_no_openflow(node: FakeNode) -> N
     ],
 )
 def test_a_port_that_was_not_made_is_an_error_in_open_vswitchs_words(
-    node: FakeNode, status: int, bad: dict[str, Any], message: str
+    node: FakeNode, bad: dict[str, Any], message: str
 ) -> None:
     switch = switch_on(node, BRIDGE)
-    node.outcome["ovs-vsctl"] = (status, "", "")
     node.rows = {"Bridge": [{"name": "br0", "datapath_id": "00"}], "Interface": [*GOOD[:2], bad]}
     node.files["/var/log/openvswitch/ovs-vswitchd.log"] = (
         "2026|1|bridge|WARN|q is bad\n2026|2|bridge|WARN|qq is worse\n2026|3|bridge|INFO|q seen\n"
@@ -440,21 +457,27 @@ def test_a_bridge_that_was_not_made_is_an_error(node: FakeNode) -> None:
 
 def test_a_refused_transaction_is_an_error_with_its_words(node: FakeNode) -> None:
     switch = switch_on(node, BRIDGE)
-    node.outcome["ovs-vsctl"] = (1, "", "ovs-vsctl: no such column\n")
-    with pytest.raises(ConfigurationError, match="was refused: ovs-vsctl: no such column"):
+    node.refused["insert"] = ("unknown column", "No column x in table Port.")
+    with pytest.raises(
+        ConfigurationError, match="was refused: unknown column: No column x in table Port"
+    ):
         switch.configure()
 
 
 def test_a_vswitchd_that_does_not_answer_is_an_error_with_its_log(node: FakeNode) -> None:
     switch = switch_on(node, BRIDGE)
-    node.outcome["ovs-vsctl"] = (-14, "", "")
-    with pytest.raises(ConfigurationError, match="did not carry out its configuration within 30 s"):
+    node.refused["wait"] = ("timed out", '"where" clause test failed')
+    node.files["/var/log/openvswitch/ovs-vswitchd.log"] = "the reason\n"
+    with pytest.raises(
+        ConfigurationError,
+        match=r"did not carry out its configuration within 30 s(?s:.*)the reason",
+    ):
         switch.configure()
 
 
 def test_that_a_daemon_died_is_said_first(node: FakeNode) -> None:
     switch = switch_on(node, BRIDGE)
-    node.outcome["ovs-vsctl"] = (-14, "", "")
+    node.refused["wait"] = ("timed out", '"where" clause test failed')
     del node.files["/proc/20/stat"]
     with pytest.raises(DaemonError, match="has died"):
         switch.configure()

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.lab.lab import Lab
 from harness.nodes.base import Completed, NodeError
 from harness.ovs import OvsError, Switch
+from harness.ovs.configure import transaction
 from harness.traffic import archive
 from harness.traffic.batch import Sent
 
@@ -64,6 +65,7 @@ def _write_switch(directory: Path, switch: Switch, logs_unread: str | None) -> N
     directory.mkdir(exist_ok=True)
     bridges = [bridge.name for bridge in switch.spec.bridges]
     reads: dict[str, Callable[[], str]] = {
+        "configure.sh": lambda: shlex.join(["ovs-vsctl", *_configuration(switch)]) + "\n",
         "show.txt": lambda: switch.vsctl("show"),
         "interfaces.txt": lambda: switch.vsctl("list", "Interface"),
         "datapath.txt": lambda: switch.dpctl("show") + switch.appctl("dpctl/dump-flows", "-m"),
@@ -79,6 +81,11 @@ def _write_switch(directory: Path, switch: Switch, logs_unread: str | None) -> N
     if logs_unread is not None:
         text = f"could not be read: {logs_unread}\n"
         (directory / "daemons.log").write_text(text, encoding="utf-8")
+
+
+def _configuration(switch: Switch) -> list[str]:
+    """What the lab had the switch be, for whoever wants to try it by hand."""
+    return transaction(switch.spec, switch.datapath).words()
 
 
 def _saved_state(switch: Switch, directory: Path) -> str:

@@ -6,19 +6,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from harness.nodes.base import Completed, Node
+from harness.nodes.base import Node
 from harness.ovs import daemons, openflow
-from harness.ovs.configure import TIMEOUT, interfaces, vsctl_args
+from harness.ovs.configure import interfaces, transaction
 from harness.ovs.errors import ConfigurationError, PortError, PortFailure
 from harness.ovs.layout import Layout
 from harness.ovs.options import OVS_VSWITCHD
-from harness.ovs.ovsdb import Database
+from harness.ovs.ovsdb import NAME, Database, refusal
 from harness.ovs.tasks import Steps
 from harness.topology.model import Bridge, PatchPort, Switch
 
-_CARRIED_OUT = (0, 65)
-"""Exit statuses of ovs-vsctl after a transaction that took place. From 3.6 on it is 65 when a port
-could not be made, before that it is 0 all the same (NEWS, v3.6.0)."""
+TIMEOUT = 30.0
+"""Seconds that ovs-vswitchd may take to carry out a configuration, in a node with the usual
+patience."""
 
 _COMPLAINT = re.compile(r"\|(?:WARN|ERR|EMER)\|(?P<said>.*)$")
 _DETECTED = re.compile(
@@ -37,40 +37,65 @@ def apply(
     for refused flows, groups, meters and TLV maps, :class:`ConfigurationError` for a transaction
     that was refused as a whole.
     """
-    argv = [layout.program("ovs-vsctl"), *vsctl_args(switch, datapath)]
-    answers = yield [node.run_soon(argv, timeout=TIMEOUT + 5)]
-    done: Completed = answers[0]
-    if done.status in _CARRIED_OUT:
-        failures = failed_ports(node, layout, database, switch.bridges)
-        if failures:
-            raise PortError(switch.name, failures)
-    if done.status != 0:
-        raise ConfigurationError(_refusal(node, layout, switch, done))
+    operations = transaction(switch, datapath).operations()
+    requested = (yield [database.transact_soon([*operations, *_NEXT])])[0]
+    refused = refusal(requested)
+    if refused is not None:
+        words = ": ".join(refused)
+        raise ConfigurationError(f"{switch.name}: the configuration was refused: {words}")
+    bound = TIMEOUT * node.patience
+    carried_out = _carried_out(requested[-1]["rows"][0]["next_cfg"], bound)
+    done = (yield [database.transact_soon([carried_out, *_MADE], TIMEOUT + 5)])[0]
+    if refusal(done) is not None:
+        what = f"ovs-vswitchd did not carry out its configuration within {bound:g} s"
+        raise ConfigurationError(
+            f"{switch.name}: {what}\n{daemons.log_tail(node, layout, OVS_VSWITCHD)}"
+        )
+    failures = _failed_ports(node, layout, switch.bridges, done[-2]["rows"], done[-1]["rows"])
+    if failures:
+        raise PortError(switch.name, failures)
     yield from openflow.apply(node, layout, switch.name, switch.bridges)
 
 
-def _refusal(node: Node, layout: Layout, switch: Switch, done: Completed) -> str:
-    if done.status < 0:
-        # ovs-vsctl's --timeout ends it with SIGALRM while it waits for ovs-vswitchd.
-        what = f"ovs-vswitchd did not carry out its configuration within {TIMEOUT} s"
-        return f"{switch.name}: {what}\n{daemons.log_tail(node, layout, OVS_VSWITCHD)}"
-    said = done.stderr.strip() or f"exit status {done.status}"
-    return f"{switch.name}: the configuration was refused: {said}"
+def _select(table: str, *columns: str) -> dict[str, Any]:
+    return {"op": "select", "table": table, "columns": columns, "where": []}
 
 
-def failed_ports(
-    node: Node, layout: Layout, database: Database, bridges: Sequence[Bridge]
+_NEXT = (
+    {"op": "mutate", "table": NAME, "where": [], "mutations": [["next_cfg", "+=", 1]]},
+    _select(NAME, "next_cfg"),
+)
+"""Ask ovs-vswitchd to say when it has carried out what the database holds now, and under which
+number (ovs-vswitchd.conf.db(5), "next_cfg"); so does ovs-vsctl."""
+_MADE = (_select("Bridge", "name", "datapath_id"), _select("Interface", "name", "error", "ofport"))
+
+
+def _carried_out(number: int, bound: float) -> dict[str, Any]:
+    """Wait at most ``bound`` seconds until ovs-vswitchd has carried out this configuration, or a
+    later one (RFC 7047, 5.2.6)."""
+    return {
+        "op": "wait",
+        "table": NAME,
+        "where": [["cur_cfg", ">=", number]],
+        "columns": ["cur_cfg"],
+        "until": "!=",
+        "rows": [],
+        "timeout": int(1000 * bound),
+    }
+
+
+def _failed_ports(
+    node: Node,
+    layout: Layout,
+    bridges: Sequence[Bridge],
+    made: Sequence[dict[str, Any]],
+    ports: Sequence[dict[str, Any]],
 ) -> list[PortFailure]:
     """Bridges and ports that Open vSwitch could not make, in the topology's order.
 
     A bridge without a datapath id was not made. An interface's ``error`` has Open vSwitch's
     words, and without an ``ofport``, or with -1, it was not made (ovs-vswitchd.conf.db(5)).
     """
-    operations = [
-        _select("Bridge", "name", "datapath_id"),
-        _select("Interface", "name", "error", "ofport"),
-    ]
-    made, ports = (result["rows"] for result in database.transact(operations))
     ids = {row["name"]: row["datapath_id"] for row in made}
     rows = {row["name"]: row for row in ports}
     failed: list[tuple[str, str | None]] = []
@@ -90,10 +115,6 @@ def failed_ports(
         PortFailure(bridge, name, _reason(rows.get(name or bridge), log, name or bridge))
         for bridge, name in failed
     ]
-
-
-def _select(table: str, *columns: str) -> dict[str, Any]:
-    return {"op": "select", "table": table, "columns": columns, "where": []}
 
 
 def _made(row: dict[str, Any] | None) -> bool:

@@ -1,4 +1,4 @@
-"""A switch's topology as one transaction of ovs-vsctl.
+"""A switch's topology as one transaction of its database.
 
 Tables and columns are those of ovs-vswitchd.conf.db(5).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from harness.ovs.errors import ConfigurationError
-from harness.ovs.transaction import Record, Transaction, Value, assignment
+from harness.ovs.transaction import Record, Transaction, Value
 from harness.topology.model import (
     BondPort,
     Bridge,
@@ -23,23 +23,18 @@ from harness.topology.model import (
     Vlan,
 )
 
-TIMEOUT = 30
-"""Seconds that ovs-vswitchd may take to carry out a transaction."""
 
-
-def vsctl_args(switch: Switch, datapath: str) -> list[str]:
-    """The arguments of the one ``ovs-vsctl`` call that makes ``switch`` what its topology says.
+def transaction(switch: Switch, datapath: str) -> Transaction:
+    """What makes ``switch`` what its topology says.
 
     ``datapath`` (system, netdev or dummy) is the ``datapath_type`` of bridges that name none.
     Bridges that were there before are replaced. Raise :class:`ConfigurationError` for what the
     database cannot hold.
     """
-    transaction = Transaction()
-    bridges: list[Value] = [_bridge(transaction, bridge, datapath) for bridge in switch.bridges]
-    settings = [assignment("bridges", bridges)]
-    settings += [assignment("other_config", v, key=k) for k, v in switch.other_config.items()]
-    transaction.set_root(settings)
-    return [f"--timeout={TIMEOUT}", *transaction.words()]
+    made = Transaction()
+    bridges: list[Value] = [_bridge(made, bridge, datapath) for bridge in switch.bridges]
+    made.set_root({"bridges": bridges}, {"other_config": switch.other_config})
+    return made
 
 
 def interfaces(bridge: Bridge) -> Iterator[str]:

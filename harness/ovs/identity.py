@@ -8,6 +8,7 @@ from harness.nodes.base import Node
 from harness.ovs.layout import Layout
 from harness.ovs.ovsdb import NAME, check_results
 from harness.ovs.tasks import Steps
+from harness.ovs.transaction import Transaction
 
 
 def take_over(node: Node, layout: Layout, system_id: str, skipped: int) -> Steps[None]:
@@ -19,18 +20,10 @@ def take_over(node: Node, layout: Layout, system_id: str, skipped: int) -> Steps
     neighbours. A transaction that is aborted uses UUIDs up and leaves nothing else behind (RFC
     7047, 5.2.9). Raise :class:`OvsError` when the database refuses.
     """
-    ids = {"system-id": system_id, "hostname": node.name}
-    rename = {
-        "op": "mutate",
-        "table": "Open_vSwitch",
-        "where": [],
-        "mutations": [
-            ["external_ids", "delete", ["set", list(ids)]],
-            ["external_ids", "insert", ["map", [[name, value] for name, value in ids.items()]]],
-        ],
-    }
+    rename = Transaction()
+    rename.set_root({}, {"external_ids": {"system-id": system_id, "hostname": node.name}})
     skip = [{"op": "insert", "table": "QoS", "row": {}}] * skipped
-    transactions: list[list[dict[str, Any]]] = [[rename]]
+    transactions: list[list[dict[str, Any]]] = [rename.operations()]
     if skip:
         transactions.append([*skip, {"op": "abort"}])
     answers = yield [

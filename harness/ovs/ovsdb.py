@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.nodes.base import Node
+from harness.nodes.base import Node, Pending
 from harness.ovs.errors import OvsError
 
 NAME = "Open_vSwitch"
+"""The database's, and that of its root: the table with one record, under which all others hang."""
 
 Scalar = str | int | float | bool
 
@@ -76,13 +77,21 @@ def _atom(value: Any, names: Mapping[str, str] | None) -> Any:
     return value
 
 
+def refusal(results: Sequence[Any]) -> tuple[str, str] | None:
+    """What the server says of a transaction that it refused: the error by its name (RFC 7047, 5.2)
+    and the details. None when it was carried out."""
+    for result in results:
+        if result and "error" in result:
+            return result["error"], result.get("details", "no details")
+    return None
+
+
 def check_results(node: Node, results: Sequence[Any]) -> None:
     """Raise :class:`OvsError`, with the server's words, when an operation of a transaction was
     refused."""
-    for result in results:
-        if result and "error" in result:
-            details = result.get("details", "no details")
-            raise OvsError(f"{node.name}: database: {result['error']}: {details}")
+    refused = refusal(results)
+    if refused is not None:
+        raise OvsError(f"{node.name}: database: {': '.join(refused)}")
 
 
 class Database:
@@ -108,6 +117,13 @@ class Database:
         results: list[Any] = self._node.json_rpc(self._socket, "transact", [NAME, *operations])
         check_results(self._node, results)
         return results
+
+    def transact_soon(
+        self, operations: Sequence[Mapping[str, Any]], timeout: float = 10.0
+    ) -> Pending:
+        """Like :meth:`transact`, not waiting, for at most so many seconds; the results are not
+        checked: see :func:`refusal`."""
+        return self._node.json_rpc_soon(self._socket, "transact", [NAME, *operations], timeout)
 
     def select(
         self,

@@ -244,7 +244,7 @@ class Switch:
     def _configure(self) -> Steps[None]:
         try:
             yield from apply.apply(self.node, self.layout, self.database, self.spec, self.datapath)
-        except ConfigurationError:
+        except (ConfigurationError, NodeError):
             # That a daemon died is the better reason, if there are two.
             self.check_alive()
             raise
