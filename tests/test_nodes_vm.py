@@ -155,6 +155,18 @@ def test_its_clock_is_ours(clone: Clone) -> None:
 # -- what nodes do
 
 
+def test_a_machine_that_rests_has_no_time(clone: Clone) -> None:
+    """Its processor costs nothing then; afterwards it goes on where it was."""
+    node = clone("n1")
+    node.rest()
+    asked = node.channel.ask("clock", {"step": 0}, what="tell the time")
+    assert not pump(5 * CLOCK / 1e9)
+    node.go_on()
+    there = asked.result()
+    assert time.time_ns() - there > 4 * CLOCK
+    assert node.run(["true"]).status == 0
+
+
 def test_it_runs_the_image_s_own_kernel(node: VmNode, made: Template) -> None:
     release = kernel.version(made.machine.kernel.parent)
     assert node.run(["uname", "-r"]).stdout == f"{release}\n"

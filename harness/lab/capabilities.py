@@ -44,9 +44,14 @@ def missing(target: Target, feature: str) -> str | None:
             "bad links and upgrades"
         )
     lab = _trial(target)
-    if kind in _ON_A_LAB:
-        return _ON_A_LAB[kind](lab, name)
-    return _ATTEMPTS[kind](lab.switch("trial"), name)
+    node = lab.node("trial")
+    node.go_on()
+    try:
+        if kind in _ON_A_LAB:
+            return _ON_A_LAB[kind](lab, name)
+        return _ATTEMPTS[kind](lab.switch("trial"), name)
+    finally:
+        node.rest()
 
 
 @cache

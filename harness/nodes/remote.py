@@ -314,6 +314,13 @@ class RemoteNode:
 
     # -- life and death
 
+    def rest(self) -> None:
+        """Have it do nothing until :meth:`go_on`, if it has a processor of its own: one that is
+        emulated costs a twelfth of a real one when it idles. Its clock is then behind."""
+
+    def go_on(self) -> None:
+        """End :meth:`rest`; nothing when it does not."""
+
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back once when the node has ended by itself."""
         self._callbacks.append(callback)

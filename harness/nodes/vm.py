@@ -128,6 +128,12 @@ class VmNode(RemoteNode):
         """QEMU's process id."""
         return self._qemu.process.pid
 
+    def rest(self) -> None:
+        self._qemu.do("stop")
+
+    def go_on(self) -> None:
+        self._qemu.do("cont")
+
     def set_carrier(self, card: int, *, up: bool) -> None:
         """Let a network card have a carrier, or none. Raise :class:`QemuError`."""
         self._qemu.do("set_link", name=f"{CARD}{card}", up=up)
