@@ -6,7 +6,7 @@ from harness.nodes.base import Node, NodeError
 from harness.ovs import daemons
 from harness.ovs.daemons import Daemon
 from harness.ovs.errors import DaemonError
-from harness.ovs.options import NAMES
+from harness.ovs.options import NAMES, OVS_VSWITCHD
 from harness.ovs.switch import Switch
 from harness.polling import eventually
 
@@ -67,8 +67,14 @@ def switch_works(switch: Switch) -> None:
 
 
 def _unfinished(switch: Switch) -> list[str]:
-    """The bridges and interfaces that ovs-vswitchd has not made yet, nor said that it can't."""
-    made = switch.unixctl("ofproto/list").split()
+    """The bridges and interfaces that ovs-vswitchd has not made yet, nor said that it can't; itself
+    while it does not say."""
+    try:
+        made = switch.unixctl("ofproto/list").split()
+    except NodeError:
+        # It answers before it has all its commands (main() in vswitchd/ovs-vswitchd.c).
+        switch.check_alive()
+        return [OVS_VSWITCHD]
     bridges = switch.db("Bridge", ["name", "datapath_id"])
     interfaces = switch.db("Interface", ["name", "ofport"])
     return [row["name"] for row in bridges if row["name"] not in made or not row["datapath_id"]] + [

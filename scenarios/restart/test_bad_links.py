@@ -26,7 +26,7 @@ RATE = 400
 ENOUGH = 200
 """Frames while the link is bad: of so many, one in five will have been touched."""
 LATE = 100_000_000
-"""In ns; that of a good link is a hundredth."""
+"""In ns: a hundred times what a good link takes. A busy machine may take that long as well."""
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_what_a_bad_link_does_is_named(
         assert said in failed[name].findings[0], str(verdict)
     lost = verdict.parts["lost"].measurements["lost"]
     assert bool(lost) == bool({"loss", "corrupt"} & how.keys())
-    late = [ns for sent in traffic.batch for ns in sent.latencies if ns > LATE]
-    assert bool(late) == bool({"delay", "jitter"} & how.keys())
+    if {"delay", "jitter"} & how.keys():
+        assert any(ns > LATE for sent in traffic.batch for ns in sent.latencies)
 
 
 def eventually_sent(lab: Lab, frames: int) -> None:
