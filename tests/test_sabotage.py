@@ -15,7 +15,7 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from harness.lab import Lab, SurpriseError
+from harness.lab import DEFAULT_TARGET, Lab, SurpriseError
 from harness.nodes.base import NodeError
 from harness.ovs import DaemonError
 from harness.polling import eventually
@@ -338,6 +338,7 @@ def run_broken(sabotage: str, options: list[str], file: Path) -> Results:
             "pytest",
             "-q",
             "--tb=no",
+            f"--target={DEFAULT_TARGET}",
             "-p",
             "no:cacheprovider",
             *broken,
