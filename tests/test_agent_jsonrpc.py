@@ -17,7 +17,7 @@ import pytest
 
 from harness.agent import agent
 from harness.agent.agent import JsonObjects, JsonRpc
-from harness.nodes.base import NodeError, Pending
+from harness.nodes.base import NodeError, Pending, Question
 from harness.nodes.channel import Channel
 from harness.nodes.remote import RemoteNode
 
@@ -334,6 +334,71 @@ def test_a_server_that_ends_in_the_middle(node: RemoteNode, server: Server, read
         peer.sendall(b'{"id": %d, "result": [1, 2' % question["id"])
     peer.close()
     fails(pending, "closed by the other side|reset|Broken pipe")
+    assert node.run(["echo", "alive"]).stdout == "alive\n"
+
+
+# -- several questions in one message
+
+
+def test_a_question_waits_for_those_that_it_comes_after(node: RemoteNode, server: Server) -> None:
+    slow, first, second = Question("slow", line=1), Question("first"), Question("second", (1,))
+    pending = node.json_rpc_all_soon(server.path, [slow, first, second, Question("last", (0, 2))])
+    beside, peer = server.accept(), server.accept()
+    (waits,) = heard(beside)
+    for method in ("first", "second"):
+        (question,) = heard(peer)
+        assert question["method"] == method
+        answer(peer, question, method)
+    assert_others_are_served(node)
+    answer(beside, waits, "slow")
+    (question,) = heard(peer)
+    assert question["method"] == "last"
+    answer(peer, question, "last")
+    assert pending.result() == ["slow", "first", "second", "last"]
+
+
+def test_the_next_question_is_asked_in_the_middle_of_an_answer(
+    node: RemoteNode, server: Server
+) -> None:
+    """That to the first one comes together with half of a long one."""
+    long = "x" * (8 << 20)
+    questions = [Question("short"), Question("long"), Question("next", (0,))]
+    pending = node.json_rpc_all_soon(server.path, questions)
+    peer = server.accept()
+    asked = heard(peer, 2)
+    said = [
+        json.dumps({"id": one["id"], "result": result, "error": None})
+        for one, result in zip(asked, ("short", long), strict=True)
+    ]
+    peer.sendall("".join(said).encode())
+    (question,) = heard(peer)
+    answer(peer, question, "next")
+    assert pending.result() == ["short", long, "next"]
+
+
+@pytest.mark.parametrize("may_fail", [False, True])
+def test_an_error_among_answers(node: RemoteNode, server: Server, may_fail: bool) -> None:
+    questions = [Question("bad", may_fail=may_fail), Question("good", (0,))]
+    pending = node.json_rpc_all_soon(server.path, questions)
+    peer = server.accept()
+    (bad,) = heard(peer)
+    peer.sendall(json.dumps({"id": bad["id"], "result": None, "error": "no such"}).encode())
+    (good,) = heard(peer)
+    answer(peer, good, "fine")
+    if may_fail:
+        assert pending.result() == [None, "fine"]
+    else:
+        fails(pending, f"here: cannot ask {server.path} for bad: no such$")
+
+
+def test_a_server_that_ends_before_it_has_answered_all(node: RemoteNode, server: Server) -> None:
+    questions = [Question("one"), Question("beside", line=1), Question("two", (0,))]
+    pending = node.json_rpc_all_soon(server.path, questions)
+    peers = [server.accept(), server.accept()]
+    for peer in peers:
+        heard(peer)
+        peer.close()
+    fails(pending, "cannot ask .* for one, beside, two: the socket was closed by the other side")
     assert node.run(["echo", "alive"]).stdout == "alive\n"
 
 

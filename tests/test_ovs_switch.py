@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harness.nodes.base import Completed, NodeError, NodeLost, Pending
+from harness.nodes.base import Completed, NodeError, NodeLost, Pending, Question
 from harness.ovs.apply import errors_in
 from harness.ovs.errors import (
     ConfigurationError,
@@ -144,6 +144,11 @@ class FakeNode:
     ) -> Pending:
         del line
         return Answer(lambda: self.json_rpc(path, method, params, timeout))
+
+    def json_rpc_all_soon(
+        self, path: str, questions: Sequence[Question], timeout: float = 10.0
+    ) -> Pending:
+        return Answer(lambda: [self.json_rpc(path, one.method, [], timeout) for one in questions])
 
     def on_end(self, callback: Callable[[], None]) -> None:
         raise NotImplementedError

@@ -666,6 +666,10 @@ class JsonObjects:
         return position
 
 
+AnswerTaker = Callable[[Optional[Request], Optional[Exception]], None]
+"""Gets the answer to a request, or the reason why there is none."""
+
+
 class JsonRpc:
     """A unix socket that speaks JSON-RPC 1.0: requests go out, answers are matched by their id.
 
@@ -681,7 +685,7 @@ class JsonRpc:
         self.patience = CONNECT_AGAIN / 2
         """Seconds until connecting should be tried again."""
         self.objects = JsonObjects()
-        self.waiting: dict[int, int] = {}
+        self.waiting: dict[int, AnswerTaker] = {}
         self.number = 0
         self.outbox: deque[tuple[int, memoryview]] = deque()
         """What is still to be sent, with the number of the question (0: it is an answer)."""
@@ -711,12 +715,12 @@ class JsonRpc:
         except OSError:
             return True
 
-    def ask(self, method: str, params: List[Any], answer_to: int) -> int:
-        """Have a request sent; ``answer_to`` is handed back with its answer."""
+    def ask(self, method: str, params: List[Any], taker: AnswerTaker) -> int:
+        """Have a request sent; ``taker`` is handed back with its answer."""
         asked = self.number + 1
         self._put(asked, {"id": asked, "method": method, "params": params})
         self.number = asked
-        self.waiting[asked] = answer_to
+        self.waiting[asked] = taker
         return asked
 
     def _put(self, asked: int, message: Request) -> None:
@@ -739,20 +743,20 @@ class JsonRpc:
             if sent < len(data):
                 self.outbox.appendleft((asked, data[sent:]))
 
-    def forget(self, asked: int) -> tuple[Optional[int], str]:
+    def forget(self, asked: int) -> tuple[Optional[AnswerTaker], str]:
         """Give a question up: to whom its answer would have gone, if it is still due, and what is
         known of why there is none. What has not begun to go out never will."""
-        answer_to = self.waiting.pop(asked, None)
+        taker = self.waiting.pop(asked, None)
         for place, (question, data) in enumerate(self.outbox):
             if question == asked:
                 if len(data) == len(data.obj):  # type: ignore[arg-type]
                     del self.outbox[place]
                     self.unsent -= len(data)
                 reads = "it does not read what it is asked"
-                return answer_to, reads if self.connected else "it accepts no connection"
-        return answer_to, ""
+                return taker, reads if self.connected else "it accepts no connection"
+        return taker, ""
 
-    def receive(self) -> Iterator[tuple[int, Request]]:
+    def receive(self) -> Iterator[tuple[AnswerTaker, Request]]:
         """The answers that are complete. Raise ConnectionError at the end of the stream, and when
         what comes is not JSON-RPC."""
         try:
@@ -768,6 +772,49 @@ class JsonRpc:
                 self._put(0, answer)
             elif isinstance(message.get("id"), int) and message["id"] in self.waiting:
                 yield self.waiting.pop(message["id"]), message
+
+
+class Conversation:
+    """Requests to one server, each asked as soon as those are answered that it comes after."""
+
+    def __init__(
+        self,
+        requests: List[Request],
+        timeout: float,
+        ask: Callable[[Request, float, AnswerTaker], None],
+        done: Callable[[Any, Optional[Exception]], None],
+    ) -> None:
+        """``done`` gets all answers in order, or the first reason why there is none."""
+        self.requests, self.timeout = requests, timeout
+        self.ask, self.done = ask, done
+        self.answers: List[Optional[Request]] = [None] * len(requests)
+        self.begun: set[int] = set()
+        self.over = False
+        self.go_on()
+
+    def go_on(self) -> None:
+        for place, request in enumerate(self.requests):
+            due = all(self.answers[other] is not None for other in request["after"])
+            if due and place not in self.begun and not self.over:
+                self.begun.add(place)
+                try:
+                    self.ask(request, self.timeout, partial(self.take, place))
+                except (OSError, ValueError) as error:
+                    self.end(error)
+
+    def take(self, place: int, answer: Optional[Request], error: Optional[Exception]) -> None:
+        self.answers[place] = answer
+        if error is not None:
+            self.end(error)
+        elif all(self.answers):
+            self.end(None)
+        else:
+            self.go_on()
+
+    def end(self, error: Optional[Exception]) -> None:
+        if not self.over:
+            self.over = True
+            self.done(self.answers, error)
 
 
 # -------- commands and files
@@ -1174,9 +1221,28 @@ class Agent:
         self.reply(number)
 
     def op_jsonrpc(self, number: int, request: Request, blob: bytes) -> None:
+        self._ask_server(
+            request["path"], request, request["timeout"], partial(self._tell_answer, number)
+        )
+
+    def op_jsonrpc_all(self, number: int, request: Request, blob: bytes) -> None:
+        """Several ``requests`` to one server, each as soon as those are answered that it is to come
+        ``after``, given as their places in the list. All answers, in order."""
+        ask = partial(self._ask_server, request["path"])
+        Conversation(
+            request["requests"], request["timeout"], ask, partial(self._tell_answer, number)
+        )
+
+    def _tell_answer(self, number: int, answer: Any, error: Optional[Exception]) -> None:
+        if error is None:
+            self.reply(number, answer)
+        else:
+            self.refuse(number, error)
+
+    def _ask_server(self, path: str, asked: Request, timeout: float, taker: AnswerTaker) -> None:
         # A server may answer the questions of one connection one after the other; a second
         # connection (another ``line``) is heard while the first one waits.
-        key = (request["path"], request.get("line", 0))
+        key = (path, asked.get("line", 0))
         rpc = self.rpcs.get(key)
         if rpc is not None and rpc.ended:
             # Whoever listened there has gone; perhaps somebody else listens now.
@@ -1185,12 +1251,12 @@ class Agent:
         begin = rpc is None
         if rpc is None:
             rpc = self.rpcs[key] = JsonRpc(*key)
-        asked = rpc.ask(request["method"], request["params"], number)
-        self.after(request["timeout"], partial(self._unanswered, rpc, asked))
+        question = rpc.ask(asked["method"], asked["params"], taker)
+        self.after(timeout, partial(self._unanswered, rpc, question))
         if begin:
             self._connect(rpc)
         elif rpc.connected:
-            self._converse(rpc)
+            self._push(rpc)
 
     def _connect(self, rpc: JsonRpc) -> None:
         """Connect; where too many wait to be, as long as somebody wants an answer."""
@@ -1216,9 +1282,20 @@ class Agent:
             # Hung up on in this very turn.
             return
         try:
-            for number, message in rpc.receive():
-                answer = {"result": message.get("result"), "error": message.get("error")}
-                self.reply(number, answer)
+            for taker, message in rpc.receive():
+                taker({"result": message.get("result"), "error": message.get("error")}, None)
+        except OSError as error:
+            if self.rpcs.get(rpc.key) is rpc:
+                self._hang_up(rpc, error)
+            return
+        self._push(rpc)
+
+    def _push(self, rpc: JsonRpc) -> None:
+        """Tell a JSON-RPC server what it has room for. Takes nothing in: who gets an answer may
+        ask the next question at once, in the middle of what is being taken in."""
+        if self.rpcs.get(rpc.key) is not rpc:
+            return
+        try:
             rpc.push()
         except OSError as error:
             self._hang_up(rpc, error)
@@ -1234,14 +1311,14 @@ class Agent:
         rpc.socket.close()
         # Forgotten, or their timers would answer them a second time.
         waiting, rpc.waiting = rpc.waiting, {}
-        for number in waiting.values():
-            self.refuse(number, error)
+        for taker in waiting.values():
+            taker(None, error)
 
     def _unanswered(self, rpc: JsonRpc, asked: int) -> None:
-        number, why = rpc.forget(asked)
-        if number is not None:
+        taker, why = rpc.forget(asked)
+        if taker is not None:
             said = "no answer in time" + (f": {why}" if why else "")
-            self.fail(number, said, errno.ETIMEDOUT)
+            taker(None, OSError(errno.ETIMEDOUT, said))
 
     # -- network namespaces, interfaces, addresses
 

@@ -53,6 +53,18 @@ class Pending(Protocol):
     def result(self, timeout: float | None = None) -> Any: ...
 
 
+class Question(NamedTuple):
+    """One of several JSON-RPC requests (:meth:`Node.json_rpc_all_soon`)."""
+
+    method: str
+    after: Sequence[int] = ()
+    """The places in the list of those that have to be answered before."""
+    line: int = 0
+    """Numbers connections to the same socket."""
+    may_fail: bool = False
+    """Whether an error is an answer like any other; the result is then None."""
+
+
 class Node(Protocol):
     """A sandbox with its own network stack, files and processes.
 
@@ -114,6 +126,12 @@ class Node(Protocol):
         self, path: str, method: str, params: list[Any], timeout: float = 10.0, *, line: int = 0
     ) -> Pending:
         """Like :meth:`json_rpc`, not waiting; ``line`` numbers connections to the same socket."""
+
+    def json_rpc_all_soon(
+        self, path: str, questions: Sequence[Question], timeout: float = 10.0
+    ) -> Pending:
+        """Several JSON-RPC requests in one message, each asked as soon as those are answered that
+        it comes after. Not waited for; the result is the list of their results."""
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back once when the node has ended."""

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from harness.nodes.base import Completed, NodeError, NodeLost, Pending
+from harness.nodes.base import Completed, NodeError, NodeLost, Pending, Question
 from harness.nodes.channel import Answer, Channel
 
 
@@ -179,6 +179,30 @@ class RemoteNode:
         what = f"ask {path} for {method}"
         answer = self.channel.ask("jsonrpc", request, what=what, bound=bound)
         return _Mapped(answer, lambda a: self._rpc_result(a, what))
+
+    def json_rpc_all_soon(
+        self, path: str, questions: Sequence[Question], timeout: float = 10.0
+    ) -> Pending:
+        """Several JSON-RPC requests in one message (see :class:`Question`), not waited for; each
+        may take ``timeout`` seconds. The result is the list of their results."""
+        bound = timeout * self.patience
+        asked = [
+            {"method": one.method, "params": [], "after": list(one.after), "line": one.line}
+            for one in questions
+        ]
+        methods = list(dict.fromkeys(one.method for one in questions))
+        what = f"ask {path} for {', '.join(methods)}"
+        request = {"path": path, "requests": asked, "timeout": bound}
+        answer = self.channel.ask("jsonrpc_all", request, what=what, bound=bound * len(asked))
+        return _Mapped(answer, lambda a: self._rpc_results(a, path, questions))
+
+    def _rpc_results(self, answer: Answer, path: str, questions: Sequence[Question]) -> list[Any]:
+        values = answer.result()
+        for value, question in zip(values, questions, strict=True):
+            if value["error"] is not None and not question.may_fail:
+                said = f"cannot ask {path} for {question.method}: {value['error']}"
+                raise NodeError(f"{self.name}: {said}")
+        return [value["result"] for value in values]
 
     def _rpc_result(self, answer: Answer, what: str) -> Any:
         value = answer.result()

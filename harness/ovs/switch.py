@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import msgspec
 
 from harness.nodes.base import Completed, Node, NodeError, Pending
-from harness.ovs import apply, daemons, identity, kmod, layout, reading
+from harness.ovs import apply, daemons, identity, kmod, layout, reading, settling
 from harness.ovs.daemons import Daemon
 from harness.ovs.errors import ConfigurationError, DaemonError, OvsError, PortError, PortFailure
 from harness.ovs.options import OVS_VSWITCHD, OVSDB_SERVER, Options
@@ -300,22 +300,9 @@ class Switch:
         return OVS_VSWITCHD in self._daemons
 
     def settle_soon(self) -> Task[None]:
-        """Have the datapath catch up with the tables: not waited for.
-
-        Frames go by flows that ovs-vswitchd put into the datapath for their like. When a table
-        changes, or a MAC address is learned, its revalidator threads mend them, and until then
-        frames go the old way ("Flow Tables and Revalidation" in its design documentation).
-        """
-        return Task(self._settle())
-
-    def _settle(self) -> Steps[None]:
-        if not (yield from self._revalidates()):
-            return
-        # The first round credits the tables with what the datapath has seen, and so may learn an
-        # address; the main loop notes that in two turns; the second round then acts upon it.
-        yield from self._revalidate()
-        yield from self._turns(2)
-        yield from self._revalidate()
+        """Have the datapath catch up with the tables, not waited for: see
+        :mod:`harness.ovs.settling`."""
+        return Task(settling.settle(self.node, self._control_socket))
 
     def waits_for_flows_soon(self) -> Task[bool]:
         """Whether ovs-vswitchd waits for saved flows to be restored, and so takes nothing that its
@@ -323,43 +310,18 @@ class Switch:
         return Task(self._waits_for_flows())
 
     def _waits_for_flows(self) -> Steps[bool]:
-        return not (yield from self._revalidates())
+        return not (yield from settling.revalidates(self.node, self._control_socket))
 
-    def _revalidates(self) -> Steps[bool]:
-        """Whether there are revalidator threads. There are none while saved flows are restored
-        (ovs-vswitchd.conf.db(5), ``flow-restore-wait``), and nothing in the datapath to mend."""
-        socket = self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
-        answers = yield [self.node.json_rpc_soon(socket, "memory/show", [])]
-        return "revalidators:" in answers[0]
-
-    def _revalidate(self) -> Steps[None]:
-        # Left to itself, the next round begins half a second later. Pausing and resuming the
-        # revalidators begins one at once. It mends what the tables' change marked, nothing else.
-        socket = self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
-        ended = self.node.json_rpc_soon(socket, "revalidator/wait", [], line=1)
-        yield from self._turns(1)
-        begun = [
-            self.node.json_rpc_soon(socket, f"revalidator/{word}", [])
-            for word in ("pause", "resume")
-        ]
-        # Open vSwitch 2.15 has no such commands, and later versions do not list them. If something
-        # else is wrong, the other answer says so too.
-        with suppress(NodeError):
-            yield begun
-        yield [ended]
-
-    def _turns(self, count: int) -> Steps[None]:
-        """Have the main loop of ovs-vswitchd make so many turns."""
-        socket = self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
-        for _ in range(count):
-            yield [self.node.json_rpc_soon(socket, "version", [])]
+    @property
+    def _control_socket(self) -> str:
+        """That of ovs-vswitchd."""
+        return self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
 
     def datapaths_soon(self) -> Pending:
         """Have the main thread of ovs-vswitchd describe its datapaths, not waited for: text for
         :func:`parse_datapaths`. With the netdev datapath and without PMD threads it is the thread
         that forwards frames, between answers, so an answer says that it has none in hand."""
-        socket = self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
-        return self.node.json_rpc_soon(socket, "dpctl/show", [])
+        return self.node.json_rpc_soon(self._control_socket, "dpctl/show", [])
 
     @property
     def database(self) -> Database:
