@@ -39,9 +39,11 @@ EMULATED = ("norandmaps",)
 where the library lies at the same address in the next process, too."""
 CPU = {"kvm": "host", "tcg": "max,-erms,-fsrm,-cx16"}
 """By accelerator. Emulated, the string instructions copy one byte after the other: a kernel that is
-told that they are fast uses them for whole pages. Behind a cmpxchg16b a kernel was interrupted with
-the content of RAX for flags, and died of a double fault (QEMU 7.2, one machine of 1,500): without
-that instruction it takes another way."""
+told that they are fast uses them for whole pages. A kernel that is told that there is no cmpxchg16b
+does without: QEMU 7.2 works out the flags that it leaves alone from what they came from at some
+earlier time (gen_cmpxchg16b() in target/i386/tcg/translate.c does not store it first; 8.0 has no
+such helper), and an interrupt just behind it then had the content of RAX for flags. One machine of
+1,500 died of it, by a double fault."""
 _BOUND = 30.0
 """Seconds within which the monitor answers."""
 
