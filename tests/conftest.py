@@ -21,6 +21,8 @@ from harness.topology import Topology, TopologySpec
 
 MakeLab = Callable[..., Lab]
 RunPytest = Callable[..., subprocess.CompletedProcess[str]]
+LONGEST = "test_every_scenario_can_fail"
+"""Some minutes."""
 
 
 def pytest_configure() -> None:
@@ -32,6 +34,11 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         # So does nohup(1). We go on ignoring it, but what we start has its own way again.
         signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: side by side with the rest it then costs nothing."""
+    items.sort(key=lambda item: item.name != LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,9 @@ from harness.topology.model import HostPort, UplinkPort
 
 VERSIONS = "OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15"
 HIGHEST = 65535
+WAITING = "scenarios/restart/conftest.py"
+SOON = 5.0
+"""Seconds in which a switch that is not broken forwards again, in a sandbox."""
 
 
 def hosts_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
@@ -282,6 +285,11 @@ class Saboteur:
                 kept.setdefault(scenario(item), item)
         config.hook.pytest_deselected(items=[one for one in items if one not in kept.values()])
         items[:] = kept.values()
+        if self.name in SABOTAGES:
+            # What a broken switch does not forward does not come, however long it is waited for.
+            restarts = config.pluginmanager.get_plugin(str(config.rootpath / WAITING))
+            if restarts is not None:
+                restarts.AT_ONCE = restarts.OVER_BONDS = SOON
 
     def settled(self, name: str) -> bool:
         said = self.results.get(name, {}).values()
