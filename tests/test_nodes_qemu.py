@@ -34,7 +34,7 @@ def test_the_command_line_of_a_clone() -> None:
         "memory-backend-file,id=ram,size=512M,mem-path=/t/ram,share=off"
     ]
     assert option(line, "-accel") == ["tcg,thread=multi"]
-    assert option(line, "-cpu") == ["max,-erms,-fsrm"]
+    assert option(line, "-cpu") == [qemu.CPU["tcg"]]
     assert option(line, "-m") == ["512M"]
     assert option(line, "-kernel") == ["/k/vmlinuz"]
     assert option(line, "-initrd") == ["/t/initramfs"]
