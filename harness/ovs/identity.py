@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.nodes.base import Node
 from harness.ovs.layout import Layout
-from harness.ovs.ovsdb import NAME, check_results
+from harness.ovs.ovsdb import Database, check_results
 from harness.ovs.tasks import Steps
 from harness.ovs.transaction import Transaction
 
@@ -26,8 +26,6 @@ def take_over(node: Node, layout: Layout, system_id: str, skipped: int) -> Steps
     transactions: list[list[dict[str, Any]]] = [rename.operations()]
     if skip:
         transactions.append([*skip, {"op": "abort"}])
-    answers = yield [
-        node.json_rpc_soon(layout.db_socket, "transact", [NAME, *operations])
-        for operations in transactions
-    ]
+    database = Database(node, layout.db_socket)
+    answers = yield [database.transact_soon(operations) for operations in transactions]
     check_results(node, answers[0])

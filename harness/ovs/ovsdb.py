@@ -114,7 +114,7 @@ class Database:
 
         Raise :class:`OvsError` with the server's words.
         """
-        results: list[Any] = self._node.json_rpc(self._socket, "transact", [NAME, *operations])
+        results: list[Any] = self.transact_soon(operations).result()
         check_results(self._node, results)
         return results
 

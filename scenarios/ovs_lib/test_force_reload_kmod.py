@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from harness import Lab, Topology
 from harness.nodes.remote import RemoteNode
-from harness.ovs import ModuleError
+from harness.ovs import ModuleError, kmod
 from harness.ovs.switch import Switch
+from harness.ovs.tasks import Task
 
 pytestmark = pytest.mark.requires("kernel module")
 
@@ -42,9 +43,11 @@ def loaded(node: RemoteNode) -> set[str]:
     return set(node.run(["ls", "/sys/module"]).stdout.split())
 
 
-def which(node: RemoteNode) -> str:
-    """What tells the loaded module openvswitch from a later one (harness/ovs/kmod.py)."""
-    return node.run(["stat", "-c", "%i", "/sys/module/openvswitch"]).stdout
+def which(node: RemoteNode) -> int:
+    """What tells the loaded module openvswitch from a later one."""
+    found = Task(kmod.inode(node)).result()
+    assert found is not None
+    return found
 
 
 def links(node: RemoteNode) -> set[str]:
