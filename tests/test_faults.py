@@ -26,6 +26,7 @@ from harness.faults import (
     LinkDown,
     LinkFlapping,
     OldSchema,
+    PowerCut,
     Reload,
     Restart,
     Suspend,
@@ -466,6 +467,13 @@ def test_what_cannot_be_done_to_a_switch_that_is_stopped(
 def test_there_is_no_such_switch(lab: Lab) -> None:
     with pytest.raises(LabError, match="no switch is called 's9'"), lab.fault(Restart("s9")):
         pass
+
+
+def test_a_node_that_has_no_power_of_its_own(lab: Lab) -> None:
+    with pytest.raises(LabError, match="s1 has no power of its own"), lab.fault(PowerCut("s1")):
+        pass
+    assert heard(lab) == {"h2"}
+    lab.verify()
 
 
 # -- drawn at random

@@ -47,6 +47,7 @@ class Boots:
         if machine.accelerator in self.fails:
             raise self.fails[machine.accelerator]
         (directory / vm.STATE).write_bytes(b"state")
+        (directory / vm.DISK).write_bytes(b"disk")
 
     @property
     def count(self) -> int:
@@ -122,6 +123,7 @@ def test_a_template_is_made_once(image: Image, boots: Boots) -> None:
     assert first.machine.initramfs == first.path / "initramfs"
     assert first.machine.cards == templates.CARDS[0]
     assert sorted(path.name for path in first.path.iterdir()) == [
+        "disk",
         "initramfs",
         "meta.json",
         "ram",
@@ -151,6 +153,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "truncated memory": truncate,
     "changed state": change,
     "no state": lambda path: (path / vm.STATE).unlink(),
+    "no disk": lambda path: (path / vm.DISK).unlink(),
     "no initramfs": lambda path: (path / "initramfs").unlink(),
     "no meta": lambda path: (path / "meta.json").unlink(),
     "meta is no JSON": lambda path: set_meta(path, "{"),
@@ -355,8 +358,8 @@ def make_template(machine, directory, prepare):
     if sys.argv[3] == "never":
         sys.exit("it is made twice")
     open(sys.argv[3]).read()
-    (directory / vm.RAM).touch()
-    (directory / vm.STATE).touch()
+    for name in (vm.RAM, vm.STATE, vm.DISK):
+        (directory / name).touch()
 
 vm.make_template = make_template
 image = msgspec.json.decode(sys.argv[2], type=Image, dec_hook=lambda kind, value: kind(value))

@@ -52,7 +52,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int]
             assert cards == 1
             return Template(machine, tmp_path, Hold())
 
-        return MachineSite(plan(switches), template, daemons_run=True)
+        return MachineSite(plan(switches), template, template, daemons_run=True)
 
     return place
 

@@ -15,10 +15,11 @@ import pytest
 
 from harness.nodes import qemu, vm
 from harness.nodes.base import NodeError
+from harness.nodes.disk import Disk
 from harness.nodes.qemu import Machine, Plugs, Qemu, QemuError, command_line
 
 MACHINE = Machine(Path("/k/vmlinuz"), Path("/t/initramfs"), "tcg", memory=512, cards=2)
-PLUGS = Plugs(channel=5, monitor=6, console=7, cables=[8])
+PLUGS = Plugs(channel=5, monitor=6, console=7, disk=9, cables=[8])
 
 
 def option(line: list[str], name: str) -> list[str]:
@@ -56,7 +57,8 @@ def test_a_template_shares_its_memory_and_waits_for_nothing() -> None:
 
 def test_template_and_clone_have_the_same_devices() -> None:
     """What is plugged into them may differ: QEMU takes the state of no other devices."""
-    template = command_line(MACHINE, Path("/t/ram"), Plugs(3, 4, 5), private=False, incoming=False)
+    plugs = Plugs(3, 4, 5, 6)
+    template = command_line(MACHINE, Path("/t/ram"), plugs, private=False, incoming=False)
     clone = command_line(MACHINE, Path("/t/ram"), PLUGS, private=True, incoming=True)
 
     def devices(line: list[str]) -> list[str]:
@@ -66,7 +68,7 @@ def test_template_and_clone_have_the_same_devices() -> None:
         ]
 
     assert devices(template) == devices(clone)
-    assert len(devices(clone)) == 4
+    assert len(devices(clone)) == 5
     for name in ("-machine", "-cpu", "-smp", "-m", "-append"):
         assert option(template, name) == option(clone, name)
 
@@ -158,16 +160,18 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A machine's channel and console. Ours are just kept open."""
+def ends() -> Iterator[Ends]:
+    """A machine's channel, console and disk. Our ends are just kept open."""
     pairs = socket.socketpair(), socket.socketpair()
-    yield pairs[0][1], pairs[1][1]
+    disk = Disk()
+    yield pairs[0][1], pairs[1][1], disk
+    disk.close()
     for pair in pairs:
         for end in pair:
             end.close()
 
 
-Ends = tuple[socket.socket, socket.socket]
+Ends = tuple[socket.socket, socket.socket, Disk]
 
 
 def started(ends: Ends) -> Qemu:
@@ -313,7 +317,8 @@ def test_what_can_not_be_cloned_is_one_error_and_nothing_is_left(
     play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     script, said = NOT_CLONED[name]
-    (tmp_path / vm.STATE).touch()
+    for file in (vm.STATE, vm.DISK):
+        (tmp_path / file).touch()
     monkeypatch.setattr(vm, "STATE_BOUND", 0.3)
     play(script)
     with pytest.raises(NodeError, match=said):

@@ -207,6 +207,22 @@ def test_a_cable_is_pulled_and_plugged_in_again(wire: Wire) -> None:
     assert one.recv(100) == b"here"
 
 
+def test_another_machine_is_plugged_in(wire: Wire) -> None:
+    wired = wire(2)
+    one, two = wired.ends[0]
+    one.send(b"to the first")
+    two.send(b"from the first")
+    assert (two.recv(100), one.recv(100)) == (b"to the first", b"from the first")
+    wired.plug(1, up=False)
+    two.send(b"its last")
+    wired.channel.ask("renew", {"underlay": 0, "end": 1}, what="renew").result()
+    assert wired.carried() == [Carried(1, 1, 0, 0), Carried(0, 0, 0, 0)]
+    wired.plug(1, up=True)
+    two.send(b"from the second")
+    assert one.recv(100) == b"from the second"
+    assert wired.carried()[1] == Carried(1, 0, 0, 0)
+
+
 def test_what_was_kept_for_an_end_is_lost_with_its_cable(wire: Wire) -> None:
     wired = wire(2)
     for _ in range(2000):

@@ -417,7 +417,8 @@ def test_a_kernel_that_finds_nothing_to_run(made: Template, tmp_path: Path) -> N
 
 def test_a_state_that_is_none(made: Template, tmp_path: Path) -> None:
     before = below(os.getpid())
-    (tmp_path / vm.RAM).symlink_to(made.path / vm.RAM)
+    for name in (vm.RAM, vm.DISK):
+        (tmp_path / name).symlink_to(made.path / name)
     (tmp_path / vm.STATE).write_bytes(b"no state of a machine")
     with pytest.raises(NodeError, match=r"^n1: QEMU (ended|could not pass)"):
         vm.clone("n1", made.machine, tmp_path)

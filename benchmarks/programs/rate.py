@@ -56,9 +56,9 @@ def main(target: Target, frames: int) -> None:
     node.change_links([{**pair, "peer": HOST_INTERFACE, "peer_space": "other"}]).result()
     node.change_links([{"do": "set", "name": HOST_INTERFACE, "up": True}], "one").result()
     engine = Engine(plan(ends), {NODE: node}, Drain({NODE: node}, {}), run=1)
-    for opening in engine.open_soon(inside=False):
+    for opening in engine.open_soon([NODE], inside=False):
         opening.result()
-    engine.open_ports()
+    engine.open_ports([NODE])
     ledger = engine.ledger()
     flow = ledger.flow("one", probe_frame(one.mac, other.mac, size=SIZE, vlan=VLAN), to=["other"])
     with engine.listening(ledger):

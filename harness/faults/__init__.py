@@ -4,6 +4,7 @@ from harness.faults.daemons import Exit, Kill, Suspend
 from harness.faults.database import DamagedDatabase, FullDisk, OldSchema
 from harness.faults.fault import FORGOTTEN, Fault, FaultError, Ground
 from harness.faults.links import BadLink, Cut, LinkDown, LinkFlapping
+from harness.faults.power import PowerCut
 from harness.faults.registry import CHOICES, draw
 from harness.faults.restarts import HalfRestart, Reload, Restart
 from harness.faults.upgrades import Upgrade
@@ -24,6 +25,7 @@ __all__ = [
     "LinkDown",
     "LinkFlapping",
     "OldSchema",
+    "PowerCut",
     "Reload",
     "Restart",
     "Suspend",

@@ -14,6 +14,12 @@ DaemonName = Literal["ovsdb-server", "ovs-vswitchd"]
 Signal = Literal["KILL", "SEGV", "ABRT"]
 
 MONITOR_ACTS = 30.0
+CRASHED = (
+    r"daemon_unix\(monitor\)\|ERR\|\d+ crashes: pid \d+ died, killed \(.*\)",
+    r"backtrace\(monitor\)\|WARN\|SIG\w+ detected",
+    r"backtrace\(monitor\)\|WARN\|Backtrace using libunwind not supported",
+)
+"""What a monitor says of a crash (lib/daemon-unix.c, lib/backtrace.c)."""
 
 
 class Kill(Fault, frozen=True):
@@ -31,6 +37,11 @@ class Kill(Fault, frozen=True):
     def changes(self) -> tuple[str, ...]:
         """What was in the daemon's memory alone is lost."""
         return FORGOTTEN if self.daemon == OVS_VSWITCHD else ()
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """See :attr:`Fault.logged`."""
+        return () if self.signal == "KILL" else CRASHED
 
     def begin(self, ground: Ground) -> Undo:
         """See :meth:`Fault.begin`."""

@@ -41,6 +41,13 @@ class Ground(Protocol):
         ``keep`` stay, and what runs goes on. Raise ``RuntimeError``, saying why, where that can't
         be."""
 
+    def cut_power(self, switch: str) -> None:
+        """End a switch's node, with its hosts, as a power cut does. Raise ``RuntimeError``, saying
+        why, where that can't be."""
+
+    def boot(self, switch: str) -> None:
+        """Give it power again, and have it be up as it was, from what is on its disk."""
+
     def impair(self, underlay: str, impairment: Impairment | None) -> Impairment | None:
         """Make an underlay a bad wire, or (None) a good one again; return what it was before. Raise
         ``RuntimeError``, saying why, where that can't be."""
@@ -60,6 +67,11 @@ class Fault(msgspec.Struct, frozen=True):
     @property
     def changes(self) -> tuple[str, ...]:
         """What it is meant to change for good (see :meth:`harness.ovs.state.State.without`)."""
+        return ()
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """What daemons may log because of it alone: regular expressions."""
         return ()
 
     @property

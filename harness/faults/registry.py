@@ -9,6 +9,7 @@ from harness.faults.daemons import DaemonName, Exit, Kill, Suspend
 from harness.faults.database import DamagedDatabase, FullDisk, OldSchema
 from harness.faults.fault import Fault
 from harness.faults.links import BadLink, Cut, LinkDown, LinkFlapping, uplinks
+from harness.faults.power import PowerCut
 from harness.faults.restarts import HalfRestart, Reload, Restart
 from harness.faults.upgrades import IMAGES, Upgrade
 from harness.topology.model import Switch
@@ -38,6 +39,7 @@ CHOICES: dict[type[Fault], Choices] = {
     ),
     OldSchema: lambda switch: [OldSchema(switch.name)],
     Upgrade: lambda switch: (Upgrade(switch.name, image) for image in IMAGES),
+    PowerCut: lambda switch: (PowerCut(switch.name, synced=synced) for synced in (True, False)),
     LinkDown: lambda switch: (LinkDown(switch.name, port) for port, _ in uplinks(switch)),
     LinkFlapping: lambda switch: (LinkFlapping(switch.name, port) for port, _ in uplinks(switch)),
     Cut: lambda switch: (Cut(switch.name, underlay) for underlay in _underlays(switch)),

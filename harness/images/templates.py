@@ -25,7 +25,7 @@ from harness.images.cache import Progress, Stored, full_disk_explained, images_d
 from harness.images.errors import ImageError
 from harness.images.image import Image
 from harness.images.locks import Hold, describe_holders, lock, try_lock
-from harness.nodes import qemu, vm
+from harness.nodes import disk, qemu, vm
 from harness.nodes.base import NodeError
 from harness.nodes.qemu import Machine
 from harness.nodes.vm import VmNode
@@ -56,7 +56,7 @@ mount -t tmpfs -o nosuid,nodev,mode=1777 shm /dev/shm
 mount -t tmpfs -o nosuid,nodev,mode=755 run /run
 mount -t tmpfs -o nosuid,nodev,mode=1777 tmp /tmp
 # These two are built into later kernels than 6.1.
-modprobe -a virtio_pci virtio_console
+modprobe -a virtio_pci virtio_console virtio_blk
 modprobe -a virtio_net tun veth openvswitch nfnetlink_cttimeout af_packet_diag
 # A name that no host's interface has: the kernel looks for it here too when it makes a veth pair.
 for card in /sys/class/net/eth*; do
@@ -282,7 +282,7 @@ def disk_usage(path: Path) -> int:
 
 
 def _describe(path: Path) -> _Meta:
-    found = {name: (path / name).stat() for name in (INITRAMFS, vm.RAM, vm.STATE)}
+    found = {name: (path / name).stat() for name in (INITRAMFS, vm.RAM, vm.STATE, vm.DISK)}
     return _Meta({name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()})
 
 
@@ -324,6 +324,8 @@ def _key(stored: Stored, stage: Stage, version: str, accelerator: str, cards: in
         *qemu.board(accelerator, MEMORY),
         INIT,
         qemu.CARD_OPTIONS,
+        qemu.DISK_OPTIONS,
+        str(disk.SIZE),
         str(cards),
         Path(agent.__file__).read_text(encoding="utf-8"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from harness.faults import FaultError, Upgrade
+from harness.faults import Fault, FaultError, PowerCut, Upgrade
 from harness.lab.environment import environment
 from harness.lab.errors import LabError
 from harness.lab.lab import Lab
@@ -32,8 +32,8 @@ def missing(target: Target, feature: str) -> str | None:
     ``appctl:COMMAND`` (a command of ovs-appctl(8)), ``column:TABLE.COLUMN`` (of the database),
     ``program:NAME`` (in the switch's node), ``users`` (more than one there), ``meters``, ``kernel
     module`` (one of the node's own, which can be reloaded), ``bad links`` (underlays that lose,
-    double, corrupt and delay frames when told to) and ``upgrades`` (nodes that can run another
-    image).
+    double, corrupt and delay frames when told to), ``upgrades`` (nodes that can run another
+    image) and ``power cuts`` (nodes that boot from a disk).
     Raise :class:`UnknownFeatureError` for any other.
     """
     kind, _, name = feature.partition(":")
@@ -41,7 +41,7 @@ def missing(target: Target, feature: str) -> str | None:
         raise UnknownFeatureError(
             f"requires({feature!r}): there is tunnel:TYPE, datapath:FEATURE, openflow:VERSION, "
             "appctl:COMMAND, column:TABLE.COLUMN, program:NAME, users, meters, kernel module, "
-            "bad links and upgrades"
+            "bad links, upgrades and power cuts"
         )
     lab = _trial(target)
     node = lab.node("trial")
@@ -176,15 +176,23 @@ def _bad_links(lab: Lab, _name: str) -> str | None:
 
 
 def _upgrades(lab: Lab, _name: str) -> str | None:
+    return _fault(lab, Upgrade("trial", lab.target.image))
+
+
+def _power_cuts(lab: Lab, _name: str) -> str | None:
+    return _fault(lab, PowerCut("trial"))
+
+
+def _fault(lab: Lab, fault: Fault) -> str | None:
     try:
-        with lab.fault(Upgrade("trial", lab.target.image)):
+        with lab.fault(fault):
             pass
     except (FaultError, LabError) as error:
         return str(error)
     return None
 
 
-_NAMELESS = ("meters", "users", "kernel module", "bad links", "upgrades")
+_NAMELESS = ("meters", "users", "kernel module", "bad links", "upgrades", "power cuts")
 _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
     "tunnel": _tunnel,
     "datapath": _datapath,
@@ -199,4 +207,5 @@ _ATTEMPTS: dict[str, Callable[[Switch, str], str | None]] = {
 _ON_A_LAB: dict[str, Callable[[Lab, str], str | None]] = {
     "bad links": _bad_links,
     "upgrades": _upgrades,
+    "power cuts": _power_cuts,
 }

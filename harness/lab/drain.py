@@ -135,6 +135,11 @@ class Drain:
         """Take note that so many frames were sent towards a switch's port."""
         self._sent[switch, port] += frames
 
+    def lose(self, switch: str) -> None:
+        """Take note that a switch's node ends: should there be another one, it counts from 0 on."""
+        self._drops[switch].forget()
+        self._baselines.pop(switch, None)
+
     def learn_latency(self, seconds: float) -> None:
         """Take note of the longest time that a frame took so far in this lab."""
         self._latency = max(self._latency, seconds)
@@ -220,7 +225,7 @@ class Drain:
         reasons = list(_lost_between(self._nodes, self._before, last))
         for (switch, interface), carried in last.carried.items():
             dropped = carried.dropped - self._before.carried[switch, interface].dropped
-            if dropped:
+            if dropped > 0:
                 reasons.append(f"{dropped} frames found no room before {interface} of {switch}")
         for name, before in self._baselines.items():
             dropped = last.drops[name] - self._before.drops[name]

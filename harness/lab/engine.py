@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -63,6 +63,8 @@ class Engine:
         self._nodes = nodes
         self._captures: list[Capture] = []
         self._ports: dict[str, int] = {}
+        self._streams: dict[tuple[str, int], str] = {}
+        """Who sends in the background, by switch and the stream's number there."""
         self._next_flow = 1
         self._batches = 0
         self._earlier = Earlier()
@@ -93,13 +95,15 @@ class Engine:
 
     # -- set-up
 
-    def open_soon(self, *, inside: bool) -> list[Pending]:
-        """Begin to open a capture at every attachment point: at hosts and on wires, or
-        (``inside``) at the switches' internal ports, which exist only once a switch is
+    def open_soon(self, switches: Collection[str], *, inside: bool) -> list[Pending]:
+        """Begin to open a capture at every attachment point at these switches: at hosts and on
+        wires, or (``inside``) at the switches' internal ports, which exist only once a switch is
         configured. To be waited for."""
         pending: list[Pending] = []
         ring = self._ring()
         for switch, places in self._places(inside=inside).items():
+            if switch not in switches:
+                continue
             handlers = [partial(self._heard, point, port) for point, port, _where in places]
             where = [where for _point, _port, where in places]
             numbers = self._nodes[switch].open_captures(where, handlers, **ring)
@@ -134,22 +138,39 @@ class Engine:
                 places[end.switch].append((wire.name, f"{end.switch}:{end.interface}", where))
         return {switch: found for switch, found in places.items() if found}
 
-    def open_ports(self) -> None:
-        """Open a port to send through at every endpoint."""
+    def open_ports(self, switches: Iterable[str]) -> None:
+        """Open a port to send through at every endpoint at these switches."""
+        planned = {name: self.plan.switches[name] for name in switches}
         ports = {
             name: self._nodes[name].open_ports(
                 [(one.space, one.interface) for one in switch.endpoints]
             )
-            for name, switch in self.plan.switches.items()
+            for name, switch in planned.items()
         }
         for switch, answer in ports.items():
             names = (one.name for one in self.plan.switches[switch].endpoints)
             self._ports.update(zip(names, answer.result(), strict=True))
         hosts = {
             name: [one.port for one in switch.endpoints if one.is_host]
-            for name, switch in self.plan.switches.items()
+            for name, switch in planned.items()
         }
         self.drain.know_ports(hosts)
+
+    def lose(self, switch: str) -> None:
+        """Read the captures at a switch to their end, for its node is about to end, with all that
+        is open there. Raise :class:`LabError` when somebody sends from there in the background: how
+        much, nobody could say any more."""
+        sending = sorted(
+            {who for (where, _number), who in self._streams.items() if where == switch}
+        )
+        if sending:
+            raise LabError(
+                f"{', '.join(sending)} would end with {switch}, and nobody could say what they had "
+                "sent: let traffic come from hosts of other switches"
+            )
+        self.sync()
+        self._captures = [capture for capture in self._captures if capture.switch != switch]
+        self.drain.lose(switch)
 
     def _heard(self, point: str, port: str | None, block: bytes) -> None:
         self._listener(point, port, block)
@@ -324,6 +345,7 @@ class Engine:
             self._ports[flow.source], spec, flow.template.frame
         )
         number: int = answer.result()
+        self._streams[endpoint.switch, number] = flow.source
         return number
 
     def stop_stream(self, flow: Flow, number: int, *, wait: bool = False) -> None:
@@ -331,6 +353,7 @@ class Engine:
         endpoint = self.plan.endpoints[flow.source]
         answer = self._node_of(endpoint).stop_stream(number, wait=wait)
         ended = answer.result()
+        del self._streams[endpoint.switch, number]
         marks = memoryview(answer.blob()).cast("Q")
         flow.times.extend(zip(marks[::2], marks[1::2], strict=True))
         flow.count += ended["sent"]

@@ -17,7 +17,7 @@ from harness.nodes.namespace import Fabric
 
 if TYPE_CHECKING:
     from harness.images import Hold, Image
-    from harness.images.templates import Template
+    from harness.images.templates import Stage, Template
     from harness.lab.plan import Plan
     from harness.lab.sites import Site
 
@@ -127,11 +127,16 @@ def _prepare_machines(target: Target, progress: Progress) -> Environment:
     stage = BOOTED if target.datapath == "dummy" else SWITCH
 
     @cache
-    def find(cards: int) -> Template:
+    def find(stage: Stage, cards: int) -> Template:
         return template(image, stage, cards=cards, progress=progress)
 
-    find(0)
-    site = partial(MachineSite, template=find, daemons_run=stage is SWITCH)
+    find(stage, 0)
+    site = partial(
+        MachineSite,
+        template=partial(find, stage),
+        booted=partial(find, BOOTED),
+        daemons_run=stage is SWITCH,
+    )
     return Environment(target, image, site, hold)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.faults import CHOICES, Fault, draw
+from harness.faults.processes import switch_works
 from harness.lab import plan as plans
 from harness.lab import surprises, wiring
 from harness.lab.drain import Drain
@@ -71,6 +72,8 @@ class Lab:
         self._plan = plans.make(self.spec)
         self._site = environment.site(self._plan)
         self._nodes: dict[str, RemoteNode] = {}
+        """Those that have power, by switch. The engine and its drain see the same."""
+        self._without_power: dict[str, RemoteNode] = {}
         self._switches: dict[str, Switch] = {}
         self._images: dict[str, str] = {}
         """What switches run that do not run the target's image any more."""
@@ -109,26 +112,27 @@ class Lab:
         drain = Drain(self._nodes, self._switches, self._site.carried)
         run = self.random.getrandbits(32)
         self.engine = Engine(self._plan, self._nodes, drain, run=run)
-        opening = self.engine.open_soon(inside=False)
+        opening = self.engine.open_soon(self._nodes, inside=False)
         for answer in (*waiting, *opening):
             answer.result()
         gather(starting)
         gather([switch.configure_soon() for switch in self._switches.values()])
-        for name, planned in self._plan.switches.items():
-            for answer in wiring.set_up_own_ports(planned, self._nodes[name]):
-                answer.result()
-        for answer in self.engine.open_soon(inside=True):
-            answer.result()
-        self.engine.open_ports()
-        self._add_routes()
-        self.meet_neighbours()
+        self._furnish(*self._nodes)
         drain.finish()
         self.engine.watch_gaps()
 
-    def _add_routes(self) -> None:
-        for name, planned in self._plan.switches.items():
-            for route in planned.spec.routes:
+    def _furnish(self, *switches: str) -> None:
+        """Do what a node does at last when it boots, and make ready to send and to capture."""
+        for name in switches:
+            for answer in wiring.set_up_own_ports(self._plan.switches[name], self._nodes[name]):
+                answer.result()
+        for opening in self.engine.open_soon(switches, inside=True):
+            opening.result()
+        self.engine.open_ports(switches)
+        for name in switches:
+            for route in self._plan.switches[name].spec.routes:
                 self._nodes[name].run(["ip", "route", "add", *shlex.split(route)])
+        self.meet_neighbours()
 
     def meet_neighbours(self) -> None:
         """Let tunnel ends find each other. Open vSwitch drops what it would send to a neighbour
@@ -177,7 +181,7 @@ class Lab:
         if self._closed:
             return
         self._closed = True
-        for node in self._nodes.values():
+        for node in (*self._nodes.values(), *self._without_power.values()):
             node.close()
         self._site.close()
         for hold in self._holds:
@@ -194,15 +198,12 @@ class Lab:
     @property
     def hosts(self) -> dict[str, Host]:
         """All hosts, and declared internal ports (as ``switch:port``), by name."""
-        return {
-            name: Host(endpoint, self._nodes[endpoint.switch])
-            for name, endpoint in self._plan.endpoints.items()
-        }
+        return {name: self.host(name) for name in self._plan.endpoints}
 
     def host(self, name: str) -> Host:
         """One host. Raise :class:`LabError` when there is none of that name."""
         endpoint = self._endpoint(name)
-        return Host(endpoint, self._nodes[endpoint.switch])
+        return Host(endpoint, self.node(endpoint.switch))
 
     @property
     def switches(self) -> Mapping[str, Switch]:
@@ -216,8 +217,10 @@ class Lab:
         return self._switches[name]
 
     def node(self, name: str) -> RemoteNode:
-        """The node that a switch lives in."""
+        """The node that a switch lives in. Raise :class:`LabError` when it has no power."""
         self.switch(name)
+        if name in self._without_power:
+            raise LabError(f"{name} has no power")
         return self._nodes[name]
 
     def set_link(self, switch: str, interface: str, *, up: bool) -> None:
@@ -254,10 +257,35 @@ class Lab:
         self._images[switch] = image
         return before
 
+    def cut_power(self, switch: str) -> None:
+        """Cut the power of a switch's node: what it had not written to its disk is lost, and its
+        hosts end with it. Raise :class:`LabError` where nodes have none of their own, and when
+        hosts there send in the background."""
+        node = self.node(switch)
+        self.engine.lose(switch)
+        self._site.cut_power(switch)
+        self._without_power[switch] = node
+        del self._nodes[switch]
+        self._switches[switch].lost_power()
+
+    def boot(self, switch: str) -> None:
+        """Give the node power again. It boots from its disk, and makes its hosts, its switch and
+        what else the topology says of it, but for the configuration: that is in the database."""
+        if self._without_power.pop(switch, None) is None:
+            raise LabError(f"{switch} has power")
+        node = self._nodes[switch] = self._site.boot(switch)
+        waiting = wiring.add_hosts(self._plan.switches[switch], node)
+        for answer in (*waiting, *self.engine.open_soon([switch], inside=False)):
+            answer.result()
+        self._switches[switch].start()
+        switch_works(self._switches[switch])
+        self._furnish(switch)
+
     @property
     def commands(self) -> list[Completed]:
         """Every command that was run in any node."""
-        return [done for node in self._nodes.values() for done in node.commands]
+        nodes = (*self._nodes.values(), *self._without_power.values())
+        return [done for node in nodes for done in node.commands]
 
     def _endpoint(self, name: str) -> plans.Endpoint:
         if name not in self._plan.endpoints:
@@ -376,9 +404,10 @@ class Lab:
         and is undone when it ends, however it ends. The history has it as an operation.
 
         Raise :class:`~harness.faults.FaultError` when it can't be done; :class:`LabError` where
-        there is no such switch.
+        there is no such switch, or where it has no power.
         """
-        self.switch(fault.switch)
+        self.node(fault.switch)
+        self.expect_logged(*fault.logged)
         marked = (
             nullcontext()
             if fault.marks_itself

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -80,6 +80,13 @@ class Look(msgspec.Struct, frozen=True):
         )
 
 
+def _at(
+    nodes: Collection[str], carried: Mapping[tuple[str, str], Carried]
+) -> dict[tuple[str, str], Carried]:
+    """What was carried to and from these nodes: others have no power."""
+    return {end: counts for end, counts in carried.items() if end[0] in nodes}
+
+
 def take(
     asked: Mapping[str, Answer],
     carried: Callable[[], Pending | None],
@@ -109,7 +116,7 @@ def take(
             for name, answer in found.items()
             if "threads" in answer
         },
-        carried={} if between is None else between.result(),
+        carried={} if between is None else _at(found, between.result()),
         drops=drops,
         backlogs={name: answer["backlog"] for name, answer in found.items()},
         listened=listened,

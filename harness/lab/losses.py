@@ -29,6 +29,10 @@ class SocketDrops:
         self._last = now
         return self.total
 
+    def forget(self) -> None:
+        """Take note that there are none any more, and that others will get their numbers."""
+        self._last = {}
+
 
 def interface_drops(before: bytes, after: bytes) -> dict[str, int]:
     """How many frames the interfaces dropped, sending and receiving, between two readings of

@@ -13,7 +13,7 @@ from harness.images.templates import Template
 from harness.lab.errors import LabError
 from harness.lab.plan import Plan, Wire
 from harness.lab.sites import Carried, set_up_ports
-from harness.nodes import vm
+from harness.nodes import disk, vm
 from harness.nodes.base import Pending
 from harness.nodes.channel import Channel
 from harness.nodes.impairment import Impairment
@@ -35,14 +35,20 @@ class MachineSite:
     """Clones of templates, whose network cards are joined by a relay."""
 
     def __init__(
-        self, plan: Plan, template: Callable[[int], Template], *, daemons_run: bool
+        self,
+        plan: Plan,
+        template: Callable[[int], Template],
+        booted: Callable[[int], Template],
+        *,
+        daemons_run: bool,
     ) -> None:
-        """``template`` finds the template with so many network cards; ``daemons_run`` says whether
-        it is one in which the daemons run."""
+        """``template`` finds the template with so many network cards, and ``booted`` the one of a
+        machine that has just booted; ``daemons_run`` says whether in the first the daemons run."""
         self.daemons_run = daemons_run
-        self._plan, self._template = plan, template
+        self._plan, self._template, self._booted = plan, template, booted
         self._starting: list[StartingVm] = []
         self._nodes: dict[str, VmNode] = {}
+        self._without_power: set[str] = set()
         self._wires = [wire for wire in plan.wires.values() if wire.ends]
         self._cards: dict[str, list[str]] = {name: [] for name in plan.switches}
         """The underlays' interfaces at each switch, in the order of its cards."""
@@ -68,9 +74,13 @@ class MachineSite:
                 self._starting.append(vm.clone(name, machine, path, plugs))
             if inner:
                 self._relay = _Relay(inner)
+        except BaseException:
+            # Those that a machine was given it closes too, when it is ended.
+            for cable in chain.from_iterable(cables.values()):
+                cable.end.close()
+            raise
         finally:
-            outer = [cable.end for plugs in cables.values() for cable in plugs]
-            for plug in (*chain.from_iterable(inner), *outer):
+            for plug in chain.from_iterable(inner):
                 plug.close()
         while self._starting:
             node = self._starting[0].result()
@@ -97,10 +107,52 @@ class MachineSite:
         self._nodes[switch].change_links([change]).result()
         if up:
             self._relay.plug(number, place, up=True)
-        if len(wire.ends) == 2:
-            other = wire.ends[1 - place]
-            card = self._cards[other.switch].index(other.interface)
-            self._nodes[other.switch].set_carrier(card, up=up)
+        self._set_carrier_behind(wire, place, up=up)
+
+    def _set_carrier_behind(self, wire: Wire, place: int, *, up: bool) -> None:
+        """Let the other end of an underlay, if there is just one, have a carrier, or none."""
+        if len(wire.ends) != 2 or wire.ends[1 - place].switch in self._without_power:
+            return
+        other = wire.ends[1 - place]
+        card = self._cards[other.switch].index(other.interface)
+        self._nodes[other.switch].set_carrier(card, up=up)
+
+    def cut_power(self, switch: str) -> None:
+        """See :class:`~harness.lab.sites.Site`."""
+        if not self.daemons_run:
+            raise LabError(f"{switch} keeps nothing on a disk: with the dummy datapath it has none")
+        self._nodes[switch].cut_power()
+        self._without_power.add(switch)
+        for number, wire, place in self._ends_of(switch):
+            assert self._relay is not None
+            self._relay.plug(number, place, up=False)
+            for other in wire.ends:
+                if other.switch not in self._without_power:
+                    self._received_all(other.switch, other.interface)
+            self._set_carrier_behind(wire, place, up=False)
+
+    def boot(self, switch: str) -> RemoteNode:
+        """See :class:`~harness.lab.sites.Site`."""
+        node, cards = self._nodes[switch], self._cards[switch]
+        machine, path, _hold = self._booted(len(cards))
+        node.boot(machine, path).result()
+        disk.mount(node)
+        self._without_power.remove(switch)
+        for number, wire, place in self._ends_of(switch):
+            assert self._relay is not None
+            self._relay.renew(number, place)
+            others = [end.switch for end in wire.ends if end.switch != switch]
+            if len(others) == 1 and others[0] in self._without_power:
+                node.set_carrier(cards.index(wire.ends[place].interface), up=False)
+            self.set_link(switch, wire.ends[place].interface, up=True)
+        return node
+
+    def _ends_of(self, switch: str) -> Iterator[tuple[int, Wire, int]]:
+        """The ends of underlays at a switch: the underlay's number, itself, and which end it is."""
+        for number, wire in enumerate(self._wires):
+            for place, end in enumerate(wire.ends):
+                if end.switch == switch:
+                    yield number, wire, place
 
     def impair(self, underlay: str, impairment: Impairment | None, seed: int) -> None:
         """See :class:`~harness.lab.sites.Site`."""
@@ -124,10 +176,9 @@ class MachineSite:
     def _end(self, switch: str, interface: str) -> tuple[int, Wire, int]:
         """The number of an underlay, the underlay, and which of its ends a physical port is. Raise
         :class:`LabError` when it is none."""
-        for number, wire in enumerate(self._wires):
-            for place, end in enumerate(wire.ends):
-                if (end.switch, end.interface) == (switch, interface):
-                    return number, wire, place
+        for number, wire, place in self._ends_of(switch):
+            if wire.ends[place].interface == interface:
+                return number, wire, place
         raise LabError(f"{switch} has no physical port {interface!r}")
 
     def _received_all(self, switch: str, interface: str) -> None:
@@ -188,6 +239,10 @@ class _Relay:
     def plug(self, underlay: int, end: int, *, up: bool) -> None:
         request = {"underlay": underlay, "end": end, "up": up}
         self._channel.ask("plug", request, what="plug a cable").result()
+
+    def renew(self, underlay: int, end: int) -> None:
+        request = {"underlay": underlay, "end": end}
+        self._channel.ask("renew", request, what="plug another machine in").result()
 
     def impair(self, underlay: int, impairment: Impairment | None, seed: int) -> None:
         request = {"underlay": underlay, "impairment": impairment, "seed": seed}

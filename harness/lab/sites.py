@@ -59,6 +59,13 @@ class Site(Protocol):
         """Have a switch's node run another image, with the directories ``keep`` and all that runs
         as they were. Raise :class:`LabError` where that can't be."""
 
+    def cut_power(self, switch: str) -> None:
+        """End a switch's node as a power cut does. Raise :class:`LabError` where that can't be."""
+
+    def boot(self, switch: str) -> RemoteNode:
+        """Give a switch's node power again. It comes up with what was on its disk, its physical
+        ports up, and without any host."""
+
     def carried(self) -> Pending | None:
         """Ask what went over the underlays so far: :class:`Carried` by switch and interface. None
         where the nodes' kernels carry it themselves: it is under way in none of them then."""
@@ -120,6 +127,16 @@ class NamespaceSite:
         if Path("/") in (*self._lower, *image.lower):
             raise LabError("a node can't change from or to the machine's own system (image host)")
         self._nodes[switch].change_root(image.lower, keep)
+
+    def cut_power(self, switch: str) -> None:
+        """See :class:`Site`: what is written here the machine's own kernel has."""
+        raise LabError(
+            f"{switch} has no power of its own to cut: a virtual machine has (backend vm)"
+        )
+
+    def boot(self, switch: str) -> RemoteNode:
+        """See :class:`Site`: never called."""
+        raise LabError(f"{switch} has no power of its own")
 
     def carried(self) -> None:
         """See :class:`Site`."""

@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.nodes.base import NodeError
+from harness.nodes.disk import Disk
 from harness.nodes.programs import started_by_main_thread
 
 PROGRAM = "qemu-system-x86_64"
 CARD = "card"
 """What network cards are called in a machine, with a number from 0 on."""
+DISK_OPTIONS = "locking=off,discard=unmap,detect-zeroes=unmap"
+"""What is zero takes no room. Nobody else has the file, and a lock on it would outlive the machine.
+"""
 CARD_OPTIONS = "ctrl_rx=off,ctrl_rx_extra=off,ctrl_vlan=off"
 """What comes to a card goes in, whomever it is for: a filter in it would be one more place where a
 frame can get lost, and nobody counts there."""
@@ -71,6 +75,8 @@ class Plugs(NamedTuple):
     channel: int
     monitor: int
     console: int
+    disk: int
+    """A file open for reading and writing."""
     cables: Sequence[int] = ()
     """Datagram sockets, a frame each, one for every network card that something is plugged into.
     The other cards have no carrier."""
@@ -100,6 +106,9 @@ def command_line(
     line += ["-chardev", f"socket,id=monitor,fd={plugs.monitor}", "-mon", "monitor,mode=control"]
     line += ["-chardev", f"socket,id=channel,fd={plugs.channel}"]
     line += ["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=channel,name=agent"]
+    line += ["-add-fd", f"fd={plugs.disk},set=1"]
+    line += ["-blockdev", f"driver=file,node-name=disk,filename=/dev/fdset/1,{DISK_OPTIONS}"]
+    line += ["-device", "virtio-blk-pci,drive=disk"]
     for number in range(machine.cards):
         card = f"virtio-net-pci,{CARD_OPTIONS},romfile=,mac=52:54:00:00:00:{number:02x}"
         if number < len(plugs.cables):
@@ -134,17 +143,23 @@ class Qemu:
         ram: Path,
         channel: socket.socket,
         console: socket.socket,
+        disk: Disk,
         *,
         cables: Sequence[socket.socket] = (),
         private: bool,
         incoming: bool,
     ) -> None:
         """Start it. ``channel``, ``console`` and ``cables`` are the ends for the machine; they are
-        still to be closed here. Raise :class:`QemuError` when it does not start."""
+        still to be closed here, and so is ``disk``. Raise :class:`QemuError` when it does not
+        start."""
         self._monitor, monitor = socket.socketpair()
-        inherited = [channel, monitor, console, *cables]
-        fds = [end.fileno() for end in inherited]
-        plugs = Plugs(fds[0], fds[1], fds[2], fds[3:])
+        plugs = Plugs(
+            channel.fileno(),
+            monitor.fileno(),
+            console.fileno(),
+            disk.fileno(),
+            [end.fileno() for end in cables],
+        )
         line = _ending_with_us(
             command_line(machine, ram, plugs, private=private, incoming=incoming)
         )
@@ -155,7 +170,7 @@ class Qemu:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    pass_fds=fds,
+                    pass_fds=[*plugs[:4], *plugs.cables],
                     start_new_session=True,
                 )
             except OSError as error:

@@ -116,6 +116,10 @@ class End:
             self.went += 1
             self.size -= len(self.kept.popleft())
 
+    def begin_anew(self) -> None:
+        """Count from 0 on, for another machine is plugged in here."""
+        self.came = self.went = self.dropped = 0
+
     def clear(self) -> None:
         """Forget what is kept."""
         self.kept.clear()
@@ -141,9 +145,7 @@ class Relay(Agent):
         want of room, and that still wait for some. What has come until now is among them."""
         for ends in self.underlays:
             for end in ends:
-                # More may have come than are taken at once.
-                while self._ready(end):
-                    pass
+                self._take_all(end)
         self.reply(
             number,
             [
@@ -160,6 +162,13 @@ class Relay(Agent):
             end.clear()
         self.reply(number)
 
+    def op_renew(self, number: int, request: Request, blob: bytes) -> None:
+        """Another machine will be plugged in at an end: count what goes in and out there anew."""
+        end = self.underlays[request["underlay"]][request["end"]]
+        self._take_all(end)
+        end.begin_anew()
+        self.reply(number)
+
     def op_impair(self, number: int, request: Request, blob: bytes) -> None:
         """Make an underlay a bad wire, or (``impairment`` null) a good one again. What is delayed
         already goes out now."""
@@ -169,6 +178,11 @@ class Relay(Agent):
             end.become(None if bad is None else BadWire(bad, request["seed"] + place))
             self.put_out(end)
         self.reply(number)
+
+    def _take_all(self, end: End) -> None:
+        """Pass on what has come at an end, also if it is more than what is taken at once."""
+        while self._ready(end):
+            pass
 
     def _ready(self, end: End) -> bool:
         """Pass on what has come at an end, and say whether there may be more."""

@@ -13,16 +13,18 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.nodes.base import NodeError, NodeLost
 from harness.nodes.channel import Answer, Channel, unwatch, watch
+from harness.nodes.disk import Disk
 from harness.nodes.qemu import CARD, Machine, Qemu, QemuError
 from harness.nodes.remote import RemoteNode
 
-RAM, STATE = "ram", "state"
-"""The two files of a template."""
+RAM, STATE, DISK = "ram", "state", "disk"
+"""The files of a template."""
 BOOT_BOUND = {"kvm": 30.0, "tcg": 300.0}
 """Seconds that a kernel may take to boot, by accelerator. Under KVM one that hangs is as good as
 known: some machines have a /dev/kvm that no stock kernel boots with."""
@@ -65,12 +67,8 @@ class Console:
 
     @property
     def trouble(self) -> str:
-        """The first line that says that the kernel is broken, and what follows it; else empty."""
-        found = TROUBLE.search(self.text)
-        if found is None:
-            return ""
-        start = self.text.rfind("\n", 0, found.start()) + 1
-        return self.text[start : start + 4000]
+        """See :func:`trouble_in`."""
+        return trouble_in(self.text)
 
     def tail(self) -> str:
         """Its last lines, for an error, and the one that says why the kernel is broken."""
@@ -101,55 +99,131 @@ class Console:
             self._stream.close()
 
 
+def trouble_in(said: str) -> str:
+    """The first line on a console that says that the kernel is broken, and what follows it; else
+    empty."""
+    found = TROUBLE.search(said)
+    if found is None:
+        return ""
+    start = said.rfind("\n", 0, found.start()) + 1
+    return said[start : start + 4000]
+
+
+class _Running(NamedTuple):
+    """A machine that runs, as we see it."""
+
+    qemu: Qemu
+    channel: Channel
+    console: Console
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        self.channel.close()
+        self.qemu.close()
+        self.console.close()
+
+
 class VmNode(RemoteNode):
     """A node that is a virtual machine."""
 
     def __init__(
-        self, name: str, channel: Channel, qemu: Qemu, console: Console, patience: float
+        self,
+        name: str,
+        running: _Running,
+        patience: float,
+        disk: Disk,
+        cables: Sequence[Cable] = (),
     ) -> None:
-        super().__init__(name, channel, pid=1)
+        """What is plugged in, and the disk, are the node's own from now on."""
+        super().__init__(name, running.channel, pid=1)
         self.patience = patience
-        self.console = console
-        channel.last_words = self._last_words
-        self._qemu = qemu
+        self._disk, self._cables = disk, cables
+        self._macs = [secrets.token_bytes(5) for _ in cables]
+        self._said_before = ""
+        self._be(running)
+
+    def _be(self, running: _Running) -> None:
+        self._running = running
+        self.channel, self.console = running.channel, running.console
+        self.channel.last_words = self._last_words
+        self.channel.ended = self._ended
 
     @property
     def kernel_said(self) -> str:
         self.console.hear()
-        return self.console.text
+        return self._said_before + self.console.text
 
     @property
     def kernel_trouble(self) -> str:
-        self.console.hear()
-        return self.console.trouble
+        return trouble_in(self.kernel_said)
+
+    def cut_power(self) -> None:
+        """End the machine at once. The node can do nothing from then on, until :meth:`boot`."""
+        self._said_before = f"{self.kernel_said}\n[power cut]\n"
+        self._switch_off()
+
+    def boot(self, machine: Machine, template: Path) -> StartingVm:
+        """Give it power again: a machine that has just booted, with the disk, the cables and the
+        network cards' addresses of the one before. Raise :class:`NodeError`."""
+        for cable in self._cables:
+            _forget_unread(cable.end)
+        self._be(_go_on_from(self.name, machine, template, self._disk, self._cables))
+        return self.wake()
+
+    def wake(self) -> StartingVm:
+        """A clone is a twin of its template: begin to give it a name, a time, network cards and
+        random numbers of its own."""
+        cards = [
+            {
+                "card": f"{CARD}{number}",
+                "name": cable.interface,
+                "mac": ":".join(f"{byte:02x}" for byte in (0x02, *mac)),
+                "mtu": cable.mtu,
+            }
+            for number, (cable, mac) in enumerate(zip(self._cables, self._macs, strict=True))
+        ]
+        request: dict[str, Any] = {
+            "name": self.name,
+            "machine_id": secrets.token_hex(16),
+            "cards": cards,
+            "time_ns": time.time_ns(),
+        }
+        awake = self.channel.ask(
+            "awake", request, secrets.token_bytes(64), what="wake up as itself", bound=AWAKE_BOUND
+        )
+        return StartingVm(self, awake)
 
     @property
     def process(self) -> int:
         """QEMU's process id."""
-        return self._qemu.process.pid
+        return self._running.qemu.process.pid
 
     def rest(self) -> None:
-        self._qemu.do("stop")
+        self._running.qemu.do("stop")
 
     def go_on(self) -> None:
-        self._qemu.do("cont")
+        self._running.qemu.do("cont")
 
     def set_carrier(self, card: int, *, up: bool) -> None:
         """Let a network card have a carrier, or none. Raise :class:`QemuError`."""
-        self._qemu.do("set_link", name=f"{CARD}{card}", up=up)
+        self._running.qemu.do("set_link", name=f"{CARD}{card}", up=up)
 
     def _last_words(self) -> str:
         # The console may have said more than has been heard so far.
         self.console.hear()
-        fate = self._qemu.fate() if self.channel.lost is not None else ""
+        fate = self._running.qemu.fate() if self.channel.lost is not None else ""
         return "".join(f"; {words}" for words in (fate, self.console.tail()) if words)
 
-    def close(self) -> None:
-        """End the machine. Idempotent."""
+    def _switch_off(self) -> None:
         self.channel.last_words = str
-        super().close()
-        self._qemu.close()
-        self.console.close()
+        self._running.close()
+
+    def close(self) -> None:
+        """End the machine, and let go of its disk. Idempotent."""
+        self._switch_off()
+        self._disk.close()
+        for cable in self._cables:
+            cable.end.close()
 
 
 class StartingVm:
@@ -196,16 +270,20 @@ def make_template(
     """Boot ``machine``, do in it what ``prepare`` does, and write it to ``directory``, as a
     template. Raise :class:`NodeError` with the end of its console when it does not boot within its
     bound, and what ``prepare`` raises."""
-    ram = directory / RAM
-    with _Ends() as ends:
-        qemu = Qemu(machine, ram, ends.channel, ends.console, private=False, incoming=False)
-        node = _node("template", machine, qemu, ends)
+    with ExitStack() as undo:
+        disk = Disk()
+        undo.callback(disk.close)
+        running = _start("template", machine, directory / RAM, disk)
+        undo.pop_all()
+    node = VmNode("template", running, PATIENCE[machine.accelerator], disk)
     try:
         greeting = node.channel.ask("hello", {}, what="boot")
         greeting.result(BOOT_BOUND[machine.accelerator])
         prepare(node)
-        qemu.do("stop")
-        _pass_state(qemu, directory / STATE, "migrate", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        running.qemu.do("stop")
+        state = directory / STATE
+        _pass_state(running.qemu, state, "migrate", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        disk.save(directory / DISK)
     except NodeLost:
         raise
     except NodeError as error:
@@ -214,9 +292,23 @@ def make_template(
         node.close()
 
 
-def _node(name: str, machine: Machine, qemu: Qemu, ends: _Ends) -> VmNode:
-    channel, console = Channel(name, ends.ours), Console(ends.said)
-    return VmNode(name, channel, qemu, console, PATIENCE[machine.accelerator])
+def _start(
+    name: str, machine: Machine, ram: Path, disk: Disk, plugs: Sequence[socket.socket] | None = None
+) -> _Running:
+    """Start a machine that boots, or, with ``plugs``, that waits for a state to go on from."""
+    cloned = plugs is not None
+    with _Ends() as ends:
+        qemu = Qemu(
+            machine,
+            ram,
+            ends.channel,
+            ends.console,
+            disk,
+            cables=plugs or (),
+            private=cloned,
+            incoming=cloned,
+        )
+        return _Running(qemu, Channel(name, ends.ours), Console(ends.said))
 
 
 def _pass_state(qemu: Qemu, file: Path, command: str, flags: int) -> None:
@@ -233,45 +325,37 @@ def _pass_state(qemu: Qemu, file: Path, command: str, flags: int) -> None:
 
 
 def clone(name: str, machine: Machine, template: Path, cables: Sequence[Cable] = ()) -> StartingVm:
-    """Start a clone of the template in a directory. Raise :class:`NodeError`."""
+    """Start a clone of the template in a directory, with a copy of its disk. What is plugged in is
+    its own from then on. Raise :class:`NodeError`."""
     if len(cables) > machine.cards:
         raise NodeError(f"{name}: the machine has {machine.cards} network cards, not {len(cables)}")
-    plugs = [cable.end for cable in cables]
-    ram = template / RAM
-    with _Ends() as ends:
-        qemu = Qemu(
-            machine, ram, ends.channel, ends.console, cables=plugs, private=True, incoming=True
-        )
-        node = _node(name, machine, qemu, ends)
+    with ExitStack() as undo:
+        disk = Disk(template / DISK)
+        undo.callback(disk.close)
+        running = _go_on_from(name, machine, template, disk, cables)
+        undo.pop_all()
+    return VmNode(name, running, PATIENCE[machine.accelerator], disk, cables).wake()
+
+
+def _go_on_from(
+    name: str, machine: Machine, template: Path, disk: Disk, cables: Sequence[Cable]
+) -> _Running:
+    """A machine that goes on from where the template was stopped."""
+    running = _start(name, machine, template / RAM, disk, [cable.end for cable in cables])
     try:
-        _pass_state(qemu, template / STATE, "migrate-incoming", os.O_RDONLY)
-        qemu.do("cont")
+        _pass_state(running.qemu, template / STATE, "migrate-incoming", os.O_RDONLY)
+        running.qemu.do("cont")
     except QemuError as error:
-        node.close()
+        running.close()
         raise NodeError(f"{name}: {error}") from error
-    return StartingVm(node, _wake(node, cables))
+    return running
 
 
-def _wake(node: VmNode, cables: Sequence[Cable]) -> Answer:
-    """A clone is a twin of its template: give it a name, a time, network cards and random numbers
-    of its own."""
-    request: dict[str, Any] = {
-        "name": node.name,
-        "machine_id": secrets.token_hex(16),
-        "cards": [
-            {
-                "card": f"{CARD}{number}",
-                "name": cable.interface,
-                "mac": ":".join(f"{byte:02x}" for byte in (0x02, *secrets.token_bytes(5))),
-                "mtu": cable.mtu,
-            }
-            for number, cable in enumerate(cables)
-        ],
-        "time_ns": time.time_ns(),
-    }
-    return node.channel.ask(
-        "awake", request, secrets.token_bytes(64), what="wake up as itself", bound=AWAKE_BOUND
-    )
+def _forget_unread(end: socket.socket) -> None:
+    """What was sent to a machine that had no power, or that it had not read, is lost."""
+    with suppress(BlockingIOError):
+        while True:
+            end.recv(1, socket.MSG_DONTWAIT)
 
 
 def _set_clock(node: VmNode) -> None:

@@ -203,9 +203,14 @@ class Switch:
         self._layout = None
         self._options = daemons.fitting(self.options, before, self.layout)
 
+    def lost_power(self) -> None:
+        """Take note that the daemons have ended with their node."""
+        self._expect({})
+
     def check_alive(self) -> None:
         """Raise :class:`DaemonError`, with the end of its log, if a daemon died or was replaced."""
-        daemons.check_alive(self.node, self.layout, self._daemons)
+        if self._daemons:
+            daemons.check_alive(self.node, self.layout, self._daemons)
 
     def status(self) -> str:
         """What ``ovs-ctl status`` prints."""

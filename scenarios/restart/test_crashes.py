@@ -46,9 +46,8 @@ def forwarding(fail_mode: FailMode) -> Topology:
 @pytest.mark.parametrize("topology", [forwarding("secure")], ids=["secure"])
 @pytest.mark.parametrize("end", ENDS)
 def test_secure_bridge_forwards_nothing_and_leaks_nothing(
-    lab: Lab, under_traffic: UnderTraffic, end: Fault
+    under_traffic: UnderTraffic, end: Fault
 ) -> None:
-    lab.expect_logged(*CRASHED)
     verdict = under_traffic(end, pairs=PAIRS, forwards=False)
     said = {name for name, part in verdict.parts.items() if part.outcome != "pass"}
     assert said == {"delivered"}, str(verdict)
@@ -56,13 +55,6 @@ def test_secure_bridge_forwards_nothing_and_leaks_nothing(
     assert [line.partition(" is ")[2] for line in ends] == [
         f"no longer heard at {to}, where it was heard before" for to in "ba"
     ]
-
-
-CRASHED = [
-    r"daemon_unix\(monitor\)\|ERR\|\d+ crashes: pid \d+ died, killed \(Segmentation fault\)",
-    r"backtrace\(monitor\)\|WARN\|SIGSEGV detected",
-]
-"""What a monitor says of the crash that it is for."""
 
 
 @pytest.mark.parametrize("topology", [forwarding("standalone")], ids=["standalone"])
@@ -73,7 +65,6 @@ def test_standalone_bridge_leaks_as_a_learning_switch_floods(
     """As documented: its own flow is all it has, and knows nobody; b, which never speaks, it does
     not come to know. That c heard what the flows forbade it to is a leak all the same, and the
     judgement names it."""
-    lab.expect_logged(*CRASHED)
     verdict = under_traffic(end, pairs=PAIRS[:1])
     said = {name for name, part in verdict.parts.items() if part.outcome != "pass"}
     assert said == {"leaked"}, str(verdict)
@@ -91,10 +82,7 @@ def test_standalone_bridge_leaks_as_a_learning_switch_floods(
         pytest.param(Kill("s1", daemon="ovsdb-server", signal="SEGV"), id="crashed"),
     ],
 )
-def test_database_server_that_dies_costs_no_frame(
-    lab: Lab, under_traffic: UnderTraffic, end: Fault
-) -> None:
-    lab.expect_logged(*CRASHED)
+def test_database_server_that_dies_costs_no_frame(under_traffic: UnderTraffic, end: Fault) -> None:
     verdict = under_traffic(end, pairs=PAIRS, rate=SLOW)
     assert verdict.outcome == "pass", str(verdict)
     assert verdict.parts["lost"].measurements["lost"] == 0

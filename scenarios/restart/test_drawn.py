@@ -44,10 +44,6 @@ def topology() -> Topology:
 
 
 def test_three_faults_in_a_row(lab: Lab, under_traffic: UnderTraffic) -> None:
-    lab.expect_logged(
-        r"daemon_unix\(monitor\)\|ERR\|\d+ crashes: pid \d+ died, killed \(Segmentation fault\)",
-        r"backtrace\(monitor\)\|WARN\|SIGSEGV detected",
-    )
     for fault in [lab.draw_fault(*FAULTS) for _ in range(3)]:
         verdict = under_traffic(fault, rate=SLOW)
         assert verdict.outcome == "pass", f"{fault}: {verdict}"
