@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.images import Image
 from harness.images.locks import Hold
 from harness.images.templates import Template
 from harness.lab.errors import LabError
@@ -52,7 +53,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int]
             assert cards == 1
             return Template(machine, tmp_path, Hold())
 
-        return MachineSite(plan(switches), template, template, daemons_run=True)
+        def booted(image: object, cards: int) -> Template:
+            raise AssertionError((image, cards))
+
+        return MachineSite(plan(switches), template, booted, daemons_run=True)
 
     return place
 
@@ -110,3 +114,9 @@ def test_when_one_does_not_start_the_others_end(
     place.close()
     assert ended == ["hv0", "hv1"]
     assert descriptors() == before
+
+
+def test_a_machine_changes_to_what_has_a_kernel(site: Callable[[int, int], MachineSite]) -> None:
+    host = Image("host", "3.1.0", None, None, (Path("/"),), "/usr")
+    with pytest.raises(LabError, match="a virtual machine runs images of the catalogue, not host"):
+        site(1, 99999).change_image("s1", host, [])

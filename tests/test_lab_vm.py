@@ -151,7 +151,7 @@ def test_a_node_without_power(lab: Lab) -> None:
 
 def test_what_is_sent_to_a_node_without_power_never_comes(lab: Lab) -> None:
     lab.announce()
-    with lab.traffic(rate=2000, pairs=[("wire-s2", "wire-s1")], size=1400) as traffic:
+    with lab.traffic(rate=200, pairs=[("wire-s2", "wire-s1")], size=1400) as traffic:
         counter = "/sys/class/net/to-wire/statistics/tx_packets"
 
         def sent() -> int:
@@ -160,7 +160,7 @@ def test_what_is_sent_to_a_node_without_power_never_comes(lab: Lab) -> None:
         with lab.fault(PowerCut("s1")):
             pass
         before = sent()
-        eventually(lambda: sent() > before + 500, within=60, what="frames are sent again")
+        eventually(lambda: sent() > before + 100, within=60, what="frames are sent again")
     assert traffic.lost > 0
     assert max(max(flow.latencies, default=0) for flow in traffic.batch) < traffic.outage
     assert not traffic.leaked
@@ -187,6 +187,34 @@ def test_a_lab_ends_while_a_node_has_no_power(machines: Environment) -> None:
         left.append(len(list(Path("/proc/self/fd").iterdir())))
     # The first one has taken hold of the template for as long as the process lives.
     assert left[0] == left[1]
+
+
+def test_a_node_gets_another_root_and_boots_with_it(lab: Lab) -> None:
+    node, pid = lab.node("s3"), lab.switch("s3").pid()
+    node.run(["touch", "/usr/of-before", "/etc/openvswitch/kept", "/run/kept"])
+    assert lab.change_image("s3", "trixie", ["/etc/openvswitch"]) == "trixie"
+    assert not node.exists("/usr/of-before")
+    for path in ("/etc/openvswitch/kept", "/run/kept"):
+        assert node.exists(path)
+    # What ran goes on; the kernel's modules are still those of the kernel.
+    assert lab.switch("s3").pid() == pid
+    lab.verify()
+    node.run(["modprobe", "--dry-run", "vxlan"])
+    assert lab.probe("hub-s3").heard_at == {"hub-s1", "hub-s2"}
+    with lab.fault(PowerCut("s3")):
+        pass
+    assert node.exists("/etc/openvswitch/kept")
+    assert not node.exists("/run/kept")
+    assert lab.probe("hub-s3").heard_at == {"hub-s1", "hub-s2"}
+
+
+def test_a_root_that_can_not_be_put_together_leaves_the_one_before(lab: Lab) -> None:
+    node = lab.node("s3")
+    before = node.read_file("/proc/1/mounts")
+    with pytest.raises(NodeError, match="/no/such: "):
+        lab.change_image("s3", "trixie", ["/etc/openvswitch", "/no/such"])
+    assert node.read_file("/proc/1/mounts") == before
+    assert node.run(["sh", "-c", "echo /.root-*"]).stdout == "/.root-*\n"
 
 
 def test_trouble_of_a_kernel_fails_a_scenario_and_lands_in_the_bundle(

@@ -1104,6 +1104,12 @@ class Agent:
         self.netlink(None).request(changes)
         self.reply(number)
 
+    def op_change_root(self, number: int, request: Request, blob: bytes) -> None:
+        """Run everything from now on in what is mounted at ``root``. What runs already stays."""
+        os.chroot(request["root"])
+        os.chdir("/")
+        self.reply(number)
+
     def op_clock(self, number: int, request: Request, blob: bytes) -> None:
         """Set the clock forward by ``step`` nanoseconds, if any; answer with the time."""
         if request["step"]:

@@ -27,7 +27,7 @@ from harness.images.image import Image
 from harness.images.locks import Hold, describe_holders, lock, try_lock
 from harness.nodes import disk, qemu, vm
 from harness.nodes.base import NodeError
-from harness.nodes.qemu import Machine
+from harness.nodes.qemu import Machine, Plugs
 from harness.nodes.vm import VmNode
 
 CARDS = (4, 24)
@@ -317,16 +317,15 @@ def qemu_version() -> str:
 
 
 def _key(stored: Stored, stage: Stage, version: str, accelerator: str, cards: int) -> str:
+    machine = Machine(Path("kernel"), Path("initramfs"), accelerator, MEMORY, cards)
+    plugs = Plugs(channel=3, monitor=4, console=5, disk=6)
     parts = (
         stored.meta.key,
         *stage[:2],
         version,
-        *qemu.board(accelerator, MEMORY),
-        INIT,
-        qemu.CARD_OPTIONS,
-        qemu.DISK_OPTIONS,
+        *qemu.command_line(machine, Path("ram"), plugs, private=False, incoming=False),
         str(disk.SIZE),
-        str(cards),
+        INIT,
         Path(agent.__file__).read_text(encoding="utf-8"),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -17,7 +17,7 @@ from harness.nodes.namespace import Fabric
 
 if TYPE_CHECKING:
     from harness.images import Hold, Image
-    from harness.images.templates import Stage, Template
+    from harness.images.templates import Template
     from harness.lab.plan import Plan
     from harness.lab.sites import Site
 
@@ -127,16 +127,16 @@ def _prepare_machines(target: Target, progress: Progress) -> Environment:
     stage = BOOTED if target.datapath == "dummy" else SWITCH
 
     @cache
-    def find(stage: Stage, cards: int) -> Template:
+    def find(cards: int) -> Template:
         return template(image, stage, cards=cards, progress=progress)
 
-    find(stage, 0)
-    site = partial(
-        MachineSite,
-        template=partial(find, stage),
-        booted=partial(find, BOOTED),
-        daemons_run=stage is SWITCH,
-    )
+    @cache
+    def find_booted(other: Image | None, cards: int) -> Template:
+        return template(other or image, BOOTED, cards=cards, progress=progress)
+
+    find(0)
+    daemons_run = stage is SWITCH
+    site = partial(MachineSite, template=find, booted=find_booted, daemons_run=daemons_run)
     return Environment(target, image, site, hold)
 
 

@@ -9,11 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.images.packed import pack
 from harness.images.templates import Template
 from harness.lab.errors import LabError
 from harness.lab.plan import Plan, Wire
 from harness.lab.sites import Carried, set_up_ports
-from harness.nodes import disk, vm
+from harness.nodes import disk, vm, vmroot
 from harness.nodes.base import Pending
 from harness.nodes.channel import Channel
 from harness.nodes.impairment import Impairment
@@ -38,17 +39,20 @@ class MachineSite:
         self,
         plan: Plan,
         template: Callable[[int], Template],
-        booted: Callable[[int], Template],
+        booted: Callable[[Image | None, int], Template],
         *,
         daemons_run: bool,
     ) -> None:
-        """``template`` finds the template with so many network cards, and ``booted`` the one of a
-        machine that has just booted; ``daemons_run`` says whether in the first the daemons run."""
+        """``template`` finds the template with so many network cards; ``daemons_run`` says whether
+        it is one in which the daemons run. ``booted`` finds the one of a machine that has just
+        booted, perhaps from another image."""
         self.daemons_run = daemons_run
         self._plan, self._template, self._booted = plan, template, booted
         self._starting: list[StartingVm] = []
         self._nodes: dict[str, VmNode] = {}
         self._without_power: set[str] = set()
+        self._images: dict[str, Image] = {}
+        """Those of nodes that have another one than at first."""
         self._wires = [wire for wire in plan.wires.values() if wire.ends]
         self._cards: dict[str, list[str]] = {name: [] for name in plan.switches}
         """The underlays' interfaces at each switch, in the order of its cards."""
@@ -134,7 +138,7 @@ class MachineSite:
     def boot(self, switch: str) -> RemoteNode:
         """See :class:`~harness.lab.sites.Site`."""
         node, cards = self._nodes[switch], self._cards[switch]
-        machine, path, _hold = self._booted(len(cards))
+        machine, path, _hold = self._booted(self._images.get(switch), len(cards))
         node.boot(machine, path).result()
         disk.mount(node)
         self._without_power.remove(switch)
@@ -166,12 +170,13 @@ class MachineSite:
             self._received_all(end.switch, end.interface)
 
     def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
-        """See :class:`~harness.lab.sites.Site`: a machine has no other image at hand."""
-        del image, keep
-        raise LabError(
-            f"{switch} can't run another image: a virtual machine has just its own on board; it "
-            "can where nodes are made of namespaces (backend namespace)"
-        )
+        """See :class:`~harness.lab.sites.Site`: the kernel is the one before until the node boots
+        again, and then that of the image."""
+        stored = image.stored
+        if stored is None or image.lower != (stored.rootfs,):
+            raise LabError(f"a virtual machine runs images of the catalogue, not {image.name}")
+        vmroot.change(self._nodes[switch], pack(stored.rootfs), keep)
+        self._images[switch] = image
 
     def _end(self, switch: str, interface: str) -> tuple[int, Wire, int]:
         """The number of an underlay, the underlay, and which of its ends a physical port is. Raise

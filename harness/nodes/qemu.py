@@ -24,9 +24,13 @@ from harness.nodes.programs import started_by_main_thread
 PROGRAM = "qemu-system-x86_64"
 CARD = "card"
 """What network cards are called in a machine, with a number from 0 on."""
+DISK_SET = 1
+"""QEMU's number for the file descriptor of the disk; those of others that are attached follow."""
 DISK_OPTIONS = "locking=off,discard=unmap,detect-zeroes=unmap"
 """What is zero takes no room. Nobody else has the file, and a lock on it would outlive the machine.
 """
+SCSI = "scsi"
+"""Where disks are attached while a machine runs."""
 CARD_OPTIONS = "ctrl_rx=off,ctrl_rx_extra=off,ctrl_vlan=off"
 """What comes to a card goes in, whomever it is for: a filter in it would be one more place where a
 frame can get lost, and nobody counts there."""
@@ -106,9 +110,12 @@ def command_line(
     line += ["-chardev", f"socket,id=monitor,fd={plugs.monitor}", "-mon", "monitor,mode=control"]
     line += ["-chardev", f"socket,id=channel,fd={plugs.channel}"]
     line += ["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=channel,name=agent"]
-    line += ["-add-fd", f"fd={plugs.disk},set=1"]
-    line += ["-blockdev", f"driver=file,node-name=disk,filename=/dev/fdset/1,{DISK_OPTIONS}"]
-    line += ["-device", "virtio-blk-pci,drive=disk"]
+    line += ["-add-fd", f"fd={plugs.disk},set={DISK_SET}"]
+    line += [
+        "-blockdev",
+        f"driver=file,node-name=disk,filename=/dev/fdset/{DISK_SET},{DISK_OPTIONS}",
+    ]
+    line += ["-device", "virtio-blk-pci,drive=disk", "-device", f"virtio-scsi-pci,id={SCSI}"]
     for number in range(machine.cards):
         card = f"virtio-net-pci,{CARD_OPTIONS},romfile=,mac=52:54:00:00:00:{number:02x}"
         if number < len(plugs.cables):
@@ -211,6 +218,17 @@ class Qemu:
         """Give QEMU a duplicate of a file descriptor; return the name that it has there."""
         self._do("getfd", {"fdname": "state"}, [descriptor])
         return "state"
+
+    def attach(self, descriptor: int, number: int) -> None:
+        """Attach a disk that is read only, a file, as the SCSI device of this number. The
+        descriptor is still to be closed. Raise :class:`QemuError`."""
+        fds = {"fdset-id": DISK_SET + number}
+        self._do("add-fd", fds, [descriptor])
+        name, file = f"attached{number}", f"/dev/fdset/{DISK_SET + number}"
+        blockdev = {"driver": "file", "node-name": name, "filename": file, "locking": "off"}
+        self._do("blockdev-add", {**blockdev, "read-only": True})
+        device = {"driver": "scsi-hd", "drive": name, "bus": f"{SCSI}.0", "scsi-id": number}
+        self._do("device_add", device)
 
     def migrated(self, bound: float) -> None:
         """Wait until the state that is being written or read is complete; ``bound`` is in seconds.

@@ -143,7 +143,7 @@ class VmNode(RemoteNode):
         self._be(running)
 
     def _be(self, running: _Running) -> None:
-        self._running = running
+        self._running, self._attached = running, 0
         self.channel, self.console = running.channel, running.console
         self.channel.last_words = self._last_words
         self.channel.ended = self._ended
@@ -203,6 +203,13 @@ class VmNode(RemoteNode):
 
     def go_on(self) -> None:
         self._running.qemu.do("cont")
+
+    def attach(self, disk: int) -> int:
+        """Attach a disk that is read only by its file descriptor, which is still to be closed.
+        Return the number of the SCSI device that it is. Raise :class:`QemuError`."""
+        self._running.qemu.attach(disk, self._attached + 1)
+        self._attached += 1
+        return self._attached
 
     def set_carrier(self, card: int, *, up: bool) -> None:
         """Let a network card have a carrier, or none. Raise :class:`QemuError`."""

@@ -63,14 +63,17 @@ def frames_flow(lab: Lab) -> FramesFlow:
 
 
 @pytest.fixture
-def under_traffic(lab: Lab, target: Target) -> UnderTraffic:
+def carried(lab: Lab, target: Target) -> float:
+    """Frames a second that a switch carries while it is restarted, perhaps not in their order."""
     if target.datapath == "kernel":
         # Frames that were sent up are handled one by one, while later ones already go by the flow
         # that the first of them had put into the datapath.
         lab.expect("reordered")
+    return RATE / _slowness(lab)
 
-    carried = RATE / _slowness(lab)
 
+@pytest.fixture
+def under_traffic(lab: Lab, carried: float) -> UnderTraffic:
     def run(
         *faults: Fault, pairs: Pairs | None = None, rate: float = RATE, forwards: bool = True
     ) -> Verdict:
