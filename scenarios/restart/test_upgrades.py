@@ -101,12 +101,14 @@ def test_what_is_stopped_and_started_has_lost_its_flows(
     lab: Lab, carried: float, frames_flow: FramesFlow, new: str
 ) -> None:
     """As Debian's package does where systemd runs. Without its flows the bridge is an ordinary
-    learning switch, its fail mode says so, and c hears what was not for it."""
-    with lab.traffic(rate=carried, pairs=PAIRS):
-        frames_flow(PAIRS)
+    learning switch, its fail mode says so; it does not come to know b, which never speaks, and c
+    hears what was not for it."""
+    one_way = PAIRS[:1]
+    with lab.traffic(rate=carried, pairs=one_way):
+        frames_flow(one_way)
         with lab.fault(Upgrade("s1", new, way="stop and start")):
             with suppress(NeverHappenedError):
-                frames_flow(PAIRS)
+                frames_flow(one_way)
             (bridge,) = lab.switch("s1").state().bridges.values()
             assert [flow.actions for flow in bridge.flows] == ["NORMAL"]
     verdict = judge(lab.history())
