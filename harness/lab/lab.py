@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from harness.faults import CHOICES, Fault, draw
 from harness.faults.processes import switch_works
+from harness.lab import neighbours, surprises, wiring
 from harness.lab import plan as plans
-from harness.lab import surprises, wiring
 from harness.lab.drain import Drain
 from harness.lab.engine import Engine
 from harness.lab.errors import LabError
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 TAKEN_BOUND = 5.0
 """Seconds within which switches take the frames that have reached them."""
-NEIGHBOUR_BOUND = 3.0
-"""Seconds for tunnel ends to find each other; what has not by then is left to the scenario."""
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
@@ -135,46 +133,8 @@ class Lab:
         self.meet_neighbours()
 
     def meet_neighbours(self) -> None:
-        """Let tunnel ends find each other. Open vSwitch drops what it would send to a neighbour
-        whose MAC address it does not know yet, and learns it from the ARP replies and neighbour
-        advertisements that it forwards (userspace tunnelling: "Tunneling" in its documentation).
-        """
-        missing = {
-            name: set(planned.neighbours)
-            for name, planned in self._plan.switches.items()
-            if planned.neighbours and self._switches[name].is_up
-        }
-        patience = max(node.patience for node in self._nodes.values())
-        deadline = time.monotonic() + patience * NEIGHBOUR_BOUND
-        while missing and time.monotonic() < deadline:
-            self._ping(missing)
-            for name in list(missing):
-                known = self._neighbours(name)
-                missing[name] = {pair for pair in missing[name] if pair[1] not in known}
-                if not missing[name]:
-                    del missing[name]
-
-    def _neighbours(self, name: str) -> set[str]:
-        """The IP addresses whose MAC addresses a switch's tunnels know: those of the kernel's
-        datapath ask the kernel."""
-        if self.target.datapath != "kernel":
-            return self._switches[name].tunnel_neighbours()
-        lines = self._nodes[name].run(["ip", "neigh", "show"]).stdout.splitlines()
-        return {line.split()[0] for line in lines if " lladdr " in line}
-
-    def _ping(self, missing: Mapping[str, Iterable[tuple[str, str]]]) -> None:
-        for name in missing:
-            # What the kernel knows it would not ask for again, and nobody would overhear.
-            self._nodes[name].run(["ip", "neigh", "flush", "all"], check=False)
-        pings = [
-            self._nodes[name].run_soon(
-                ["ping", "-c1", "-w1", "-q", *(["-I", local] if local else []), remote]
-            )
-            for name, pairs in missing.items()
-            for local, remote in pairs
-        ]
-        for ping in pings:
-            ping.result()
+        """Let tunnel ends find each other (see :mod:`harness.lab.neighbours`)."""
+        neighbours.meet(self._plan, self._nodes, self._switches)
 
     def close(self) -> None:
         """End every switch and everything that was made for the lab. Idempotent."""
