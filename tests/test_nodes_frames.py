@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,9 @@ class Pair:
         node.change_links([veth]).result()
         node.change_links(fabric_side, "b").result()
         self.a, self.b = node.open_ports([("a", "eth0"), ("b", "eth0")]).result()
+        self._witnesses = {self.a: self.capture("b", "in")[0], self.b: self.capture("a", "in")[0]}
+        """At the other end of each port."""
+        self._sent = dict.fromkeys(self._witnesses, 0)
 
     def capture(self, at: str = "b", direction: str = "both", **other: int) -> tuple[int, Heard]:
         heard = Heard()
@@ -55,10 +59,23 @@ class Pair:
         (number,) = opened.result()
         return number, heard
 
-    def send(self, *frames: bytes, port: int | None = None) -> list[list[object]]:
+    def send(self, *frames: bytes, port: int | None = None) -> list[list[Any]]:
         batch = [(port or self.a, [len(frame) for frame in frames])]
-        answer: list[list[object]] = self.node.send_frames(batch, b"".join(frames)).result()
+        answer: list[list[Any]] = self.node.send_frames(batch, b"".join(frames)).result()
+        for (through, _lengths), (sent, _began, _error) in zip(batch, answer, strict=True):
+            self._arrived(through, sent)
         return answer
+
+    def _arrived(self, port: int, sent: int) -> None:
+        """Wait until the kernel has handed on what was sent, which it does later when it is busy.
+        The witness is told last of all captures: it was there first."""
+        self._sent[port] += sent
+        eventually(
+            lambda: self.sync(self._witnesses[port])[0][0],
+            lambda counted: counted >= self._sent[port],
+            within=5,
+            what=f"{sent} frames arrived",
+        )
 
     def sync(self, *captures: int) -> list[list[int]]:
         counts: list[list[int]] = self.node.sync_captures(captures).result()
