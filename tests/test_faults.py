@@ -470,9 +470,11 @@ def test_there_is_no_such_switch(lab: Lab) -> None:
 
 
 def test_a_node_that_has_no_power_of_its_own(lab: Lab) -> None:
+    captured_at = lab.engine.places
     with pytest.raises(LabError, match="s1 has no power of its own"), lab.fault(PowerCut("s1")):
         pass
     assert heard(lab) == {"h2"}
+    assert lab.engine.places == captured_at
     lab.verify()
 
 

@@ -62,6 +62,8 @@ class Engine:
         self.drain = drain
         self._nodes = nodes
         self._captures: list[Capture] = []
+        self._dropped_before: dict[str, int] = {}
+        """Frames that captures dropped, by attachment point, which nobody has been told yet."""
         self._ports: dict[str, int] = {}
         self._streams: dict[tuple[str, int], str] = {}
         """Who sends in the background, by switch and the stream's number there."""
@@ -156,10 +158,9 @@ class Engine:
         }
         self.drain.know_ports(hosts)
 
-    def lose(self, switch: str) -> None:
-        """Read the captures at a switch to their end, for its node is about to end, with all that
-        is open there. Raise :class:`LabError` when somebody sends from there in the background: how
-        much, nobody could say any more."""
+    def take_leave(self, switch: str) -> None:
+        """Read all captures to their end, for a switch's node may end now. Raise :class:`LabError`
+        when somebody sends from there in the background: how much, nobody could say any more."""
         sending = sorted(
             {who for (where, _number), who in self._streams.items() if where == switch}
         )
@@ -168,7 +169,10 @@ class Engine:
                 f"{', '.join(sending)} would end with {switch}, and nobody could say what they had "
                 "sent: let traffic come from hosts of other switches"
             )
-        self.sync()
+        self._dropped_before = self.sync()
+
+    def lose(self, switch: str) -> None:
+        """Take note that a switch's node has ended, with all that was open there."""
         self._captures = [capture for capture in self._captures if capture.switch != switch]
         self.drain.lose(switch)
 
@@ -280,7 +284,7 @@ class Engine:
             (captures, self._nodes[switch].sync_captures([one.number for one in captures]))
             for switch, captures in by_switch.items()
         ]
-        lost: dict[str, int] = {}
+        lost, self._dropped_before = self._dropped_before, {}
         for captures, answer in asked:
             for capture, (_packets, drops) in zip(captures, answer.result(), strict=True):
                 fresh, capture.drops = drops - capture.drops, drops

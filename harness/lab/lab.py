@@ -222,8 +222,9 @@ class Lab:
         hosts end with it. Raise :class:`LabError` where nodes have none of their own, and when
         hosts there send in the background."""
         node = self.node(switch)
-        self.engine.lose(switch)
+        self.engine.take_leave(switch)
         self._site.cut_power(switch)
+        self.engine.lose(switch)
         self._without_power[switch] = node
         del self._nodes[switch]
         self._switches[switch].lost_power()

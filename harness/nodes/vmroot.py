@@ -12,7 +12,8 @@ FOUND = 10.0
 """Seconds within which a kernel has found a disk that was attached."""
 KERNEL_MODULES = "/lib/modules"
 """These go with the kernel that runs."""
-_DISKS = "modprobe -a virtio_scsi sd_mod; ls /sys/bus/scsi/devices/*:0:$0:0/block"
+DRIVERS = ("virtio_scsi", "sd_mod")
+_DISKS = "ls /sys/bus/scsi/devices/*:0:$0:0/block"
 _PUT_TOGETHER = """\
 disk=$1 stage=$(mktemp -d /.root-XXXXXX)
 undo() { umount -R "$stage/root" "$stage/layer" "$stage/image"; rm -r "$stage"; }
@@ -43,7 +44,9 @@ def change(node: VmNode, disk: int, keep: Sequence[str]) -> None:
     Processes that run stay in the root before; all that the harness runs from now on is in the new
     one. Raise :class:`NodeError`; the root is then what it was.
     """
-    device = _found(node, node.attach(disk))
+    number = node.attach(disk)
+    node.run(["modprobe", "-a", *DRIVERS])
+    device = _found(node, number)
     real = node.run(["realpath", *keep]).stdout.split("\n")[:-1] if keep else []
     argv = ["sh", "-e", "-c", _PUT_TOGETHER, "sh", device, *_STAY, *real]
     root = node.run(argv, timeout=60).stdout.strip()
