@@ -73,7 +73,7 @@ class Pair:
         eventually(
             lambda: self.sync(self._witnesses[port])[0][0],
             lambda counted: counted >= self._sent[port],
-            within=5,
+            within=60,
             what=f"{sent} frames arrived",
         )
 
@@ -167,7 +167,7 @@ def test_counts_wait_for_what_was_captured(pair: Pair) -> None:
     began = time.monotonic()
     assert pair.sync(number) == [[1, 0]]
     assert len(heard.frames) == 1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_closed_capture_says_nothing_more(pair: Pair) -> None:
@@ -238,7 +238,7 @@ def test_a_capture_that_is_closed_while_it_is_read_to_its_end(pair: Pair) -> Non
 def test_a_frame_that_is_refused_is_told_and_the_others_are_sent(pair: Pair) -> None:
     number, heard = pair.capture()
     ((sent, _began, error),) = pair.send(frame(), frame(9100), frame(70))
-    assert (sent, error) == (1, None)
+    assert (sent, error) == (1, "Message too long")
     ((sent, _began, error),) = pair.send(frame(9100))
     assert (sent, error) == (0, "Message too long")
     assert pair.sync(number) == [[1, 0]]
@@ -249,6 +249,40 @@ def test_sending_where_the_link_is_down(pair: Pair) -> None:
     pair.node.change_links([{"do": "set", "name": "eth0", "up": False}], "a").result()
     ((sent, _began, error),) = pair.send(frame())
     assert (sent, error) == (0, "Network is down")
+
+
+# What a veth device drops it refuses (Linux 6.8 and later): here what the other end won't take.
+REFUSED = "No buffer space available"
+
+
+def set_mtu(pair: Pair, mtu: int) -> None:
+    pair.node.change_links([{"do": "set", "name": "eth0", "mtu": mtu}], "b").result()
+
+
+def test_what_a_device_does_not_take_is_sent_as_soon_as_it_does(pair: Pair) -> None:
+    number, heard = pair.capture()
+    set_mtu(pair, 1500)
+    frames = [frame(64), frame(9000), frame(70)]
+    batch = [(pair.a, [len(one) for one in frames]), (pair.b, [64])]
+    answer = pair.node.send_frames(batch, b"".join([*frames, frame(64)]))
+    assert pair.node.run(["echo", "alive"]).stdout == "alive\n"
+    assert not answer.done
+    set_mtu(pair, 9000)
+    assert [(sent, error) for sent, _began, error in answer.result()] == [(3, None), (1, None)]
+    pair.sync(number)
+    assert sorted(map(len, heard.frames)) == [64, 64, 70, 9000]
+
+
+def test_what_a_device_never_takes_is_told(pair: Pair) -> None:
+    set_mtu(pair, 1500)
+    large = Template.make(frame(9000), 7, 1)
+    stream = pair.node.start_stream(pair.a, spec(large, rate=100, count=5), large.frame).result()
+    batch = [(pair.a, [64, 9000])]
+    answer = pair.node.send_frames(batch, frame(64) + frame(9000))
+    ((sent, _began, error),) = answer.result()
+    assert (sent, error) == (1, REFUSED)
+    said, _marks = ended(pair, stream, wait=True)
+    assert said == {"sent": 0, "error": f"after 0 frames: {REFUSED}"}
 
 
 # -- streams
@@ -300,7 +334,7 @@ def test_a_stream_goes_on_until_it_is_stopped(pair: Pair, template: Template) ->
         pair.sync(number)
         return len(heard.frames)
 
-    eventually(so_far, lambda seen: seen > 200, within=10, what="200 frames")
+    eventually(so_far, lambda seen: seen > 200, within=60, what="200 frames")
     # Commands are served meanwhile.
     assert pair.node.run(["echo", "x"]).stdout == "x\n"
     said, _marks = ended(pair, stream, wait=False)

@@ -513,6 +513,51 @@ class Sender:
         return done
 
 
+class Patience:
+    """With a device that takes no frames (ENOBUFS). One whose queue is full will soon; so will one
+    end of a veth pair when the other end is down: once the kernel has noticed that there is no
+    carrier, it takes them, to drop them. One that leads to a smaller MTU never will."""
+
+    SECONDS = 5.0
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+
+    def bears(self, refused: OSError) -> bool:
+        """Whether to try again later."""
+        now = time.monotonic()
+        if self.since is None:
+            self.since = now
+        return refused.errno == errno.ENOBUFS and now - self.since < self.SECONDS
+
+
+class Burst:
+    """Frames that are to go out of a port as fast as it takes them."""
+
+    def __init__(self, port: socket.socket, frames: bytearray, lengths: list[int]) -> None:
+        self.port = port
+        self.frames = frames
+        self.lengths = lengths
+        self.patience = Patience()
+        self.sent = 0
+        self.began = 0
+        self.error: str | None = None
+
+    def push(self, sender: Sender) -> bool:
+        """Send what is left. Return whether nothing is left that may go out later."""
+        try:
+            while self.error is None and self.sent < len(self.lengths):
+                if not self.sent:
+                    self.began = time.time_ns()
+                left = self.frames[sum(self.lengths[: self.sent]) :]
+                self.sent += sender.send(self.port, left, self.lengths[self.sent :])
+        except OSError as refused:
+            if self.patience.bears(refused):
+                return False
+            self.error = refused.strerror
+        return True
+
+
 IDENTITY = struct.Struct("!IIH")
 
 
@@ -533,6 +578,7 @@ class Stream:
         self.lengths = [self.length] * Sender.AT_ONCE
         self.started = time.monotonic()
         self.marks: list[int] = []
+        self.patience = Patience()
         self.error: str | None = None
 
     def due(self, now: float) -> int:
@@ -572,11 +618,11 @@ class Stream:
         now = time.time_ns()
         try:
             done = sender.send(self.port, self.buffer, self.lengths[:count])
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                return
-            self.error = f"after {self.sent - self.first} frames: {error.strerror}"
+        except OSError as refused:
+            if not self.patience.bears(refused):
+                self.error = f"after {self.sent - self.first} frames: {refused.strerror}"
             return
+        self.patience = Patience()
         self.marks += (self.sent, now)
         self.sent += done
 
@@ -1476,20 +1522,20 @@ class Agent:
     def op_send(self, number: int, request: Request, blob: bytes) -> None:
         """Send ``batch``: [port, [length, …]] each, frames back to back in the blob."""
         position = 0
-        sent = []
+        bursts = []
         for port, lengths in request["batch"]:
-            size = sum(lengths)
-            part = bytearray(blob[position : position + size])
-            position += size
-            began = time.time_ns()
-            error = None
-            count = 0
-            try:
-                count = self.sender.send(self.ports[port], part, lengths)
-            except OSError as refused:
-                error = refused.strerror
-            sent.append([count, began, error])
-        self.reply(number, sent)
+            frames = bytearray(blob[position : position + sum(lengths)])
+            position += len(frames)
+            bursts.append(Burst(self.ports[port], frames, lengths))
+        self._send_bursts(number, bursts)
+
+    def _send_bursts(self, number: int, bursts: list[Burst]) -> None:
+        waiting = [burst for burst in bursts if not burst.push(self.sender)]
+        if waiting:
+            again = partial(self._send_bursts, number, bursts)
+            self.after(0.001, lambda: self._attempt(number, again))
+            return
+        self.reply(number, [[one.sent, one.began, one.error] for one in bursts])
 
     def op_stream_start(self, number: int, request: Request, blob: bytes) -> None:
         self.numbers += 1

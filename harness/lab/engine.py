@@ -333,8 +333,7 @@ class Engine:
                 self.drain.sent(switch, self.plan.endpoints[source].port, sent)
                 if sent < len(lengths):
                     raise LabError(
-                        f"{source} could not send a frame of {lengths[sent]} bytes: "
-                        f"{error or 'the kernel refused it'}"
+                        f"{source} could not send a frame of {lengths[sent]} bytes: {error}"
                     )
                 for flow, count, _data in window.frames[source]:
                     flow.times.append((flow.count - count, began))
