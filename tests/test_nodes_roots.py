@@ -90,7 +90,7 @@ def test_what_runs_goes_on(node: NamespaceNode, lower: tuple[Path, ...]) -> None
     node.run(["mkfifo", "/run/fifo"])
     running = node.run_soon(["sh", "-c", code])
     log = ["/var/log/kept/log"]
-    eventually(lambda: node.read_files(log)[0], within=10, what="it has begun")
+    eventually(lambda: node.read_files(log)[0], within=60, what="it has begun")
     node.change_root(lower, ["/var/log/kept"])
     node.run(["sh", "-c", "echo > /run/fifo"])
     assert running.result().status == 0

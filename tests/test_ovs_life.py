@@ -55,7 +55,7 @@ def test_a_monitor_that_died_is_found_out(switch: Switch) -> None:
             return str(error)
         return ""
 
-    said = eventually(death, within=10, what="the monitor's death is found out")
+    said = eventually(death, within=60, what="the monitor's death is found out")
     assert f"the monitor of ovsdb-server (pid {switch.pid(OVSDB_SERVER)}) has died" in said
 
 

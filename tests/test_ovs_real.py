@@ -312,7 +312,7 @@ def test_a_killed_daemon_is_found_out(node: NamespaceNode) -> None:
     switch = started(node)
     pid = switch.pid()
     node.run(["kill", "-SEGV", str(pid)])
-    error = eventually(lambda: death(switch), within=10, what="the death of the daemon is found")
+    error = eventually(lambda: death(switch), within=60, what="the death of the daemon is found")
     assert error.startswith(f"hv1: ovs-vswitchd (pid {pid}) has died")
     assert "the end of /var/log/openvswitch/ovs-vswitchd.log:" in error
 

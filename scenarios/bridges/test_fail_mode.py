@@ -82,7 +82,7 @@ def test_bridge_whose_controller_cannot_be_reached(lab: Lab, reach: Reach) -> No
         eventually(
             lambda: flows(lab),
             lambda said: "actions=NORMAL" in said,
-            within=10,
+            within=60,
             what="the bridge takes over from its controller",
         )
     assert lab.probe_all().reach == reach

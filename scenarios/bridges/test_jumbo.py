@@ -56,7 +56,7 @@ def test_mtu_is_reported(module_lab: Lab) -> None:
         rows = module_lab.switch("far").db("Interface", ["name", "mtu"])
         return {row["name"]: row["mtu"] for row in rows if row["name"] in expected}
 
-    eventually(reported, lambda mtus: mtus == expected, within=10, what="the ports' MTUs")
+    eventually(reported, lambda mtus: mtus == expected, within=60, what="the ports' MTUs")
 
 
 def test_mtu_can_be_changed_while_frames_flow(lab: Lab) -> None:

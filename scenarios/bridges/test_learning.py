@@ -31,7 +31,7 @@ def comes_to_be_heard_at(lab: Lab, source: str, mac: str, hosts: set[str]) -> No
     eventually(
         lambda: lab.probe(source, mac=mac).heard_at,
         lambda heard: heard == hosts,
-        within=10,
+        within=60,
         what=f"frames from {source} to {mac} arrive at {sorted(hosts)} alone",
     )
 

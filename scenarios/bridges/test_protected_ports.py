@@ -62,7 +62,7 @@ def test_a_port_is_protected_and_opened_while_it_is_used(lab: Lab) -> None:
         eventually(
             lambda: lab.probe(source).heard_at,
             lambda heard: heard == to,
-            within=10,
+            within=60,
             what=f"{source} is heard at {sorted(to)}",
         )
 

@@ -89,7 +89,7 @@ def test_a_filter_is_changed_and_taken_away(lab: Lab) -> None:
 
     def copies(names: set[str]) -> None:
         # The flows in the datapath are brought up to date a moment after the configuration.
-        eventually(lambda: copied(lab), lambda now: now == names, within=10, what="what is copied")
+        eventually(lambda: copied(lab), lambda now: now == names, within=60, what="what is copied")
 
     lab.announce("a", "b")
     assert copied(lab) == {"http", "ssh", "back"}

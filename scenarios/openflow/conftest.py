@@ -58,7 +58,7 @@ def set_port(lab: Lab) -> SetPort:
         lab.node("s1").change_links([{"do": "set", "name": port, "up": up}]).result()
         wanted = "up" if up else "down"
         eventually(
-            lambda: state(port), lambda found: found == wanted, within=10, what=f"port {port}"
+            lambda: state(port), lambda found: found == wanted, within=60, what=f"port {port}"
         )
 
     return set_port

@@ -35,7 +35,7 @@ def says(lab: Lab, client: str, server: str, text: str) -> str:
     """What a server hears that listens for one TCP connection, in which a client says ``text``."""
     listening = lab.host(server).start("nc -l -w 2 -p 5000")
     eventually(
-        lambda: ":5000" in lab.host(server).run("ss -Hltn").stdout, within=10, what="a listener"
+        lambda: ":5000" in lab.host(server).run("ss -Hltn").stdout, within=60, what="a listener"
     )
     lab.host(client).run(f"nc -N -w 1 {ADDRESS[server]} 5000", stdin=text, check=False)
     # So that it ends: nobody may have come.

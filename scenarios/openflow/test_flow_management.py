@@ -110,7 +110,7 @@ def test_flows_end_by_their_timeouts(lab: Lab) -> None:
         ),
     )
     assert timed(switch) == {"a", "b", "c"}
-    eventually(lambda: timed(switch), lambda left: left == {"c"}, within=20, what="timeouts")
+    eventually(lambda: timed(switch), lambda left: left == {"c"}, within=60, what="timeouts")
     assert heard(lab) == {"a": "b", "b": "c", "c": "a"}
 
 

@@ -38,7 +38,7 @@ def active(switch: Switch) -> str:
 
 
 def settled(switch: Switch) -> str:
-    return eventually(lambda: active(switch), lambda name: name != "none", within=20, what="a bond")
+    return eventually(lambda: active(switch), lambda name: name != "none", within=60, what="a bond")
 
 
 def choose(switch: Switch, member: str) -> None:
@@ -50,7 +50,7 @@ def choose(switch: Switch, member: str) -> None:
     eventually(
         lambda: switch.db("Port", ["bond_active_slave"], where={"name": "bond0"}),
         lambda rows: rows[0]["bond_active_slave"] == interface["mac_in_use"],
-        within=10,
+        within=60,
         what="the record of the active member",
     )
 

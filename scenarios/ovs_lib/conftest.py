@@ -126,7 +126,7 @@ class Library:
         eventually(
             lambda: self.node.read_files([f"/proc/{pid}/stat"])[0],
             lambda stat: stat is None or re.search(rb"\) Z ", stat),
-            within=10,
+            within=60,
             what=f"process {pid} ends",
         )
 
@@ -138,7 +138,7 @@ class Library:
         said = eventually(
             lambda: self.shell(ask, self.rundir).strip(),
             lambda pid: pid not in ("", str(before)),
-            within=10,
+            within=60,
             what="the monitor starts another daemon",
         )
         return int(said)

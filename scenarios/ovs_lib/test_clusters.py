@@ -210,7 +210,7 @@ def test_upgrade_of_all_by_any_of_them(members: list[Member]) -> None:
 
 
 def version_becomes(member: Member, version: str) -> None:
-    eventually(member.version, lambda seen: seen == version, within=20, what="the new schema")
+    eventually(member.version, lambda seen: seen == version, within=60, what="the new schema")
 
 
 def test_upgrade_never_downgrades(members: list[Member]) -> None:

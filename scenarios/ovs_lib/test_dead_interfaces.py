@@ -31,7 +31,7 @@ def listen(library: Library, link: str) -> int:
     said = f"{library.top}/{link}"
     pid = library.shell(f'python3 -c "$1" {link} > {said} 2>&1 & echo $!', LISTEN)
     eventually(
-        lambda: library.file(said), lambda text: text == "listens\n", within=10, what="a listener"
+        lambda: library.file(said), lambda text: text == "listens\n", within=60, what="a listener"
     )
     return int(pid)
 

@@ -208,7 +208,7 @@ def test_route_of_an_interface_without_carrier(links: Library) -> None:
     links.shell("ip address add 10.0.0.1/24 dev old; ip route add 10.1.0.0/16 via 10.0.0.9")
     links.shell("ip link set old-far down; ip link set new-far down")
     eventually(
-        lambda: routes(links, "old"), lambda seen: "linkdown" in seen[0], within=10, what="link"
+        lambda: routes(links, "old"), lambda seen: "linkdown" in seen[0], within=60, what="link"
     )
     change_over(links)
     assert routes(links, "new") == ["10.1.0.0/16 via 10.0.0.9 linkdown"]

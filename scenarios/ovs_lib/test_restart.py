@@ -93,7 +93,7 @@ def forwards(lab: Lab) -> None:
     eventually(
         lambda: lab.probe("a", to="b").heard_at,
         lambda heard: heard == {"c"},
-        within=10,
+        within=60,
         what="frames go as the flow says",
     )
 
@@ -185,7 +185,7 @@ def begin_restart_that_stops(lab: Lab, library: Library) -> Answer:
     library.node.write_file("/usr/local/bin/ovs-ofctl", code, mode=0o755)
     argv = [switch.layout.ovs_ctl, *switch.options.words, "restart"]
     restart = lab.node("s1").follow(argv, lambda _descriptor, _said: None)
-    eventually(lambda: library.file(reached), lambda at: at == "", within=20, what="a restart")
+    eventually(lambda: library.file(reached), lambda at: at == "", within=60, what="a restart")
     return restart
 
 

@@ -134,7 +134,7 @@ def test_wrapper_strace_without_background_is_attached(apart: Library) -> None:
     assert apart.start(wrapper="strace").status == 0
     log = f"{apart.logdir}/ovsdb-server.strace.log"
     attached = f"strace -tt -T -s 256 -ff -o {log} -p {apart.pid}"
-    eventually(lambda: ran(apart), lambda lines: attached in lines, within=10, what="strace")
+    eventually(lambda: ran(apart), lambda lines: attached in lines, within=60, what="strace")
 
 
 def program(apart: Library, name: str, code: str) -> None:

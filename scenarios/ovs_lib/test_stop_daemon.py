@@ -186,7 +186,7 @@ def test_pauses_between_steps_until_it_gives_up(apart: Library) -> None:
     eventually(
         lambda: apart.proc("comm", int(parent)),
         lambda name: name == "sleep\n",
-        within=10,
+        within=60,
         what="exec",
     )
     pid = apart.pid

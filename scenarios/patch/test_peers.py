@@ -38,7 +38,7 @@ def comes_to_be(lab: Lab, reach: Reach) -> None:
     eventually(
         lambda: lab.probe_all().reach,
         lambda now: now == reach,
-        within=10,
+        within=60,
         what=f"the hosts come to hear each other as {reach}",
     )
 

@@ -95,7 +95,7 @@ def test_the_others_lose_their_carrier_and_no_frame(lab: Lab, under_traffic: Und
         eventually(
             lambda: node.read_file(carrier).strip(),
             lambda up: up == b"0",
-            within=20,
+            within=60,
             what="no carrier",
         )
         assert lab.probe("red1").heard_at == {"near1"}
