@@ -90,7 +90,8 @@ def bonded() -> Topology:
 def grouped() -> Topology:
     """All, indirect and fast failover; what is in a group depends on the others."""
     topo = Topology("grouped")
-    bridge = topo.switch("s1").bridge("br0", fail_mode="secure", protocols=["OpenFlow15"])
+    protocols = ["OpenFlow10", "OpenFlow14", "OpenFlow15"]
+    bridge = topo.switch("s1").bridge("br0", fail_mode="secure", protocols=protocols)
     for name in "abcd":
         bridge.host(name)
     bridge.group("group_id=1,type=all,bucket=output:b,bucket=output:c")
@@ -133,7 +134,8 @@ def many_flows() -> Topology:
 
 def timeouts_and_flags() -> Topology:
     topo = Topology("timeouts")
-    bridge = topo.switch("s1").bridge("br0", fail_mode="secure", protocols=["OpenFlow14"])
+    protocols = ["OpenFlow10", "OpenFlow14"]
+    bridge = topo.switch("s1").bridge("br0", fail_mode="secure", protocols=protocols)
     for name in "abc":
         bridge.host(name)
     for source, to in ("ab", "ba"):

@@ -59,7 +59,7 @@ def test_restart_keeps_it(under_traffic: UnderTraffic) -> None:
 @pytest.mark.parametrize(
     "topology",
     [
-        pytest.param(bridge("OpenFlow15", flows=flows, meters=METER), id=name)
+        pytest.param(bridge("OpenFlow14", "OpenFlow15", flows=flows, meters=METER), id=name)
         for name, flows in (("unused", ""), ("used", "in_port=c,actions=meter:1,output:a"))
     ],
 )
