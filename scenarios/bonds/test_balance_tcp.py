@@ -27,7 +27,7 @@ MEMBERS = ("w1", "w2")
 )
 def topology(request: pytest.FixtureRequest) -> Topology:
     lacp, _, action = request.param.partition(", ")
-    config = {"lacp-time": "fast", "bond-rebalance-interval": "0"}
+    config = {"bond-rebalance-interval": "0"}
     if action:
         config["lb-output-action"] = "true"
     topo = Topology("balance-tcp")
