@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from harness.images import initramfs
+from harness.images import initramfs, layers
 from harness.images.initramfs import Writer
 
 
@@ -64,7 +64,7 @@ def read(archive: bytes) -> dict[bytes, Entry]:
 def packed(root: Path, *, owners: bool = True) -> dict[bytes, Entry]:
     sink = io.BytesIO()
     writer = Writer(sink, owners=owners)
-    writer.tree(root)
+    writer.tree([root])
     writer.end()
     return read(sink.getvalue())
 
@@ -141,7 +141,8 @@ def test_owners_are_those_of_the_files_or_all_root(
     everybody = {entry.owner for entry in packed(root).values()}
     assert everybody == {(os.getuid(), os.getgid())}
     seen = os.stat_result((stat.S_IFDIR | 0o755, 5, 6, 1, 7, 8, 0, 0, 0, 0))
-    monkeypatch.setattr(initramfs, "_walk", lambda root: iter([(root / "etc", seen)]))
+    entry = layers.Entry("etc", root / "etc", seen)
+    monkeypatch.setattr(initramfs, "merged", lambda *_: iter([entry]))
     assert packed(root)[b"etc"].owner == (7, 8)
     assert packed(root, owners=False)[b"etc"].owner == (0, 0)
 
@@ -153,7 +154,7 @@ def written(root: Path, modules: Path) -> bytes:
         ".harness/agent.py": (0o644, b"agent"),
         "etc/passwd": (0o600, b"other\n"),
     }
-    initramfs.write(sink, root, modules, files)
+    initramfs.write(sink, [root], modules, files)
     return sink.getvalue()
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -209,8 +210,8 @@ def test_what_it_is_made_of_changes_and_the_old_one_goes(
 
 
 @pytest.fixture(autouse=True)
-def released(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let go of what tests hold: otherwise that is as long as this process."""
+def released(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Let go of what tests hold, now or in the end: otherwise that is as long as this process."""
     held = []
 
     def remember(path: Path, *, shared: bool = False) -> object:
@@ -219,10 +220,13 @@ def released(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             held.append(found)
         return found
 
+    def let_go() -> None:
+        for one in held:
+            one.close()
+
     monkeypatch.setattr(templates, "try_lock", remember)
-    yield
-    for one in held:
-        one.close()
+    yield let_go
+    let_go()
 
 
 @pytest.mark.parametrize(("wanted", "cards"), [(0, 4), (4, 4), (5, 24), (24, 24)])
@@ -237,15 +241,55 @@ def test_there_is_an_end_to_network_cards(image: Image, boots: Boots) -> None:
         boots.template(image, cards=25)
 
 
-@pytest.mark.parametrize("change", ["prefix", "host"])
-def test_only_images_of_the_catalogue_have_a_kernel(
-    image: Image, boots: Boots, change: str
-) -> None:
-    lower = (Path("/x"), *image.lower) if change == "prefix" else image.lower
-    stored = None if change == "host" else image.stored
-    other = msgspec.structs.replace(image, name="that", lower=lower, stored=stored)
-    with pytest.raises(ImageError, match="image that has no kernel"):
+def test_the_machine_s_own_image_has_no_kernel(image: Image, boots: Boots) -> None:
+    other = msgspec.structs.replace(image, name="host", stored=None)
+    with pytest.raises(ImageError, match="image host has no kernel: those of the catalogue have"):
         boots.template(other)
+
+
+def laid_over(image: Image, tree: Path) -> Image:
+    (tree / "usr/sbin").mkdir(parents=True)
+    (tree / "usr/sbin/ovs-vswitchd").write_bytes(b"our own")
+    return msgspec.structs.replace(image, name=f"prefix:{tree}", lower=(tree, *image.lower))
+
+
+def test_what_is_laid_over_an_image_is_in_its_template(
+    image: Image, boots: Boots, tmp_path: Path
+) -> None:
+    plain = boots.template(image).path
+    mine, other = (laid_over(image, tmp_path / name) for name in ("mine", "other"))
+    own = boots.template(mine).path
+    assert b"our own" in (own / "initramfs").read_bytes()
+    assert b"our own" not in (plain / "initramfs").read_bytes()
+    # Neither replaces another one's, and each is found again.
+    theirs = boots.template(other).path
+    assert there() == sorted([plain.name, own.name, theirs.name])
+    assert [boots.template(one).path for one in (image, mine, other)] == [plain, own, theirs]
+    assert boots.count == 3
+    assert templates.of("trixie") == sorted([plain, own, theirs])
+
+
+def test_an_installation_that_was_made_anew_boots_anew(
+    image: Image, boots: Boots, tmp_path: Path, released: Callable[[], None]
+) -> None:
+    mine = laid_over(image, tmp_path / "mine")
+    before = boots.template(mine).path
+    released()
+    (tmp_path / "mine/usr/sbin/ovs-vswitchd").write_bytes(b"another one")
+    after = boots.template(mine).path
+    assert b"another one" in (after / "initramfs").read_bytes()
+    assert there() == [after.name] != [before.name]
+
+
+def test_templates_of_installations_that_are_gone_are_removed(
+    image: Image, boots: Boots, tmp_path: Path, released: Callable[[], None]
+) -> None:
+    gone, kept = (laid_over(image, tmp_path / name) for name in ("gone", "kept"))
+    wanted = [boots.template(one).path.name for one in (gone, kept)][1:]
+    released()
+    shutil.rmtree(tmp_path / "gone")
+    wanted.append(boots.template(image).path.name)
+    assert there() == sorted(wanted)
 
 
 def test_an_image_that_lost_its_kernel(image: Image, boots: Boots) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
+
+from harness.images.layers import merged
 
 _MAGIC = b"070701"
 _END = "TRAILER!!!"
@@ -40,10 +42,9 @@ class Writer:
         self._sink.write(bytes(padding))
         self._position += len(data) + padding
 
-    def tree(self, root: Path, prefix: str = "") -> None:
-        """Everything below ``root``, directories before what is in them; below ``prefix``."""
-        for path, found in _walk(root):
-            name = f"{prefix}{path.relative_to(root)}"
+    def tree(self, layers: Sequence[Path], place: str = "") -> None:
+        """Everything in ``layers`` as :func:`~harness.images.layers.merged` shows it."""
+        for name, path, found in merged(layers, place):
             owner = (found.st_uid, found.st_gid)
             if stat.S_ISLNK(found.st_mode):
                 self.add(name, found.st_mode, os.fsencode(path.readlink()), owner)
@@ -57,24 +58,20 @@ class Writer:
         self.add(_END, 0)
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-        path = Path(entry.path)
-        yield path, entry.stat(follow_symlinks=False)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path)
-
-
 def write(
-    sink: BinaryIO, rootfs: Path, modules: Path, files: Mapping[str, tuple[int, bytes]]
+    sink: BinaryIO,
+    layers: Sequence[Path],
+    modules: Path,
+    files: Mapping[str, tuple[int, bytes]],
 ) -> None:
-    """The root file system of a VM: ``rootfs``, the kernel's ``modules`` (``lib/modules`` of it)
-    and ``files``, a mode and a content by path. ``files`` replace what is there before."""
+    """The root file system of a VM: what ``layers`` show (the last is a whole system, the first on
+    top), the kernel's ``modules`` (``lib/modules`` of it) and ``files``, a mode and a content by
+    path. ``files`` replace what is there before."""
     writer = Writer(sink, owners=os.geteuid() == 0)
-    writer.tree(rootfs)
-    place = "usr/lib/modules" if (rootfs / "lib").is_symlink() else "lib/modules"
+    writer.tree(layers)
+    place = "usr/lib/modules" if (layers[-1] / "lib").is_symlink() else "lib/modules"
     writer.add(place, stat.S_IFDIR | 0o755)
-    writer.tree(modules, f"{place}/")
+    writer.tree([modules], f"{place}/")
     for name, (mode, data) in files.items():
         parent = name.rpartition("/")[0]
         if parent:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from harness.images import initramfs, kernel
 from harness.images.cache import Progress, Stored, full_disk_explained, images_directory
 from harness.images.errors import ImageError
 from harness.images.image import Image
+from harness.images.layers import fingerprint
 from harness.images.locks import Hold, describe_holders, lock, try_lock
 from harness.nodes import disk, qemu, vm
 from harness.nodes.base import NodeError
@@ -37,6 +38,8 @@ MEMORY = 1024
 NEEDED_DISK = MEMORY + 512
 """MiB: a machine's memory, should it use all of it, and its root file system."""
 EMULATED = "tcg"
+_OVER = "+"
+"""In a template's name before what is laid over its image."""
 NEEDED_QEMU = (7, 2)
 """The first version that has ``-netdev dgram``."""
 _HALF_MADE = re.compile(r"\.new-(.+)-[^-]*")
@@ -95,6 +98,8 @@ class _Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What ``meta.json`` says of a template's files: bytes, and time of change (ns)."""
 
     files: dict[str, tuple[int, int]]
+    over: tuple[str, ...]
+    """Directories that are laid over its image: when one is gone nobody can want it any more."""
 
 
 def template(
@@ -107,22 +112,31 @@ def template(
     """The template of an image at a stage, with at least so many network cards, made now if there
     is none. Raise :class:`ImageError` with what is missing for it, or why the machine did not boot.
     """
-    stored = image.stored
-    if stored is None or image.lower != (stored.rootfs,):
-        raise ImageError(f"image {image.name} has no kernel: only those of the catalogue have")
+    if image.stored is None:
+        raise ImageError(f"image {image.name} has no kernel: those of the catalogue have one")
     enough = [number for number in CARDS if number >= cards]
     if not enough:
         raise ImageError(f"a virtual machine has {CARDS[-1]} network cards at most, not {cards}")
     version = qemu_version()
     failures = []
     for accelerator in accelerators():
-        key = _key(stored, stage, version, accelerator, enough[0])
-        name = f"{stored.meta.name}-{stage.name}-{enough[0]}-{accelerator}-{key}"
+        key = _key(image, stage, version, accelerator, enough[0])
+        name = f"{_label(image)}-{stage.name}-{enough[0]}-{accelerator}-{key}"
+        shelf = _Shelf(directory() / name, image, image.stored, progress)
         try:
-            return _Shelf(directory() / name, stored, progress).take(stage, accelerator, enough[0])
+            return shelf.take(stage, accelerator, enough[0])
         except NodeError as error:
             failures.append(f"under {accelerator}: {error}")
-    raise ImageError(f"image {stored.meta.name} does not boot {'; '.join(failures)}")
+    raise ImageError(f"image {image.name} does not boot {'; '.join(failures)}")
+
+
+def _label(image: Image) -> str:
+    """What the templates of an image are called: those of an installation laid over one of the
+    catalogue have a name of their own, so that neither replaces the other's."""
+    assert image.stored is not None
+    over = image.lower[:-1]
+    own = _OVER + hashlib.sha256(os.fsencode(image.name)).hexdigest()[:8] if over else ""
+    return f"{image.stored.meta.name}{own}"
 
 
 def directory() -> Path:
@@ -133,9 +147,9 @@ def directory() -> Path:
 class _Shelf:
     """The place of one template in the cache."""
 
-    def __init__(self, path: Path, stored: Stored, progress: Progress) -> None:
-        self._path, self._stored, self._progress = path, stored, progress
-        self._name = stored.meta.name
+    def __init__(self, path: Path, image: Image, stored: Stored, progress: Progress) -> None:
+        self._path, self._layers, self._progress = path, image.lower, progress
+        self._name = image.name
         self._kernel = stored.path / kernel.DIRECTORY
 
     def take(self, stage: Stage, accelerator: str, cards: int) -> Template:
@@ -167,8 +181,7 @@ class _Shelf:
         if not self._path.is_dir():
             return False
         try:
-            meta = msgspec.json.decode((self._path / META).read_bytes(), type=_Meta)
-            whole = meta == _describe(self._path)
+            whole = _read_meta(self._path).files == _describe(self._path)
         except (OSError, msgspec.DecodeError):
             whole = False
         if not whole:
@@ -176,12 +189,17 @@ class _Shelf:
         return whole
 
     def _sweep(self) -> None:
-        """Remove this one if it is damaged, those that are out of date, and half-made ones."""
+        """Remove this one if it is damaged, those that are out of date, those of installations that
+        are gone, and half-made ones."""
         # Machines that came from it go on: they have its files, not their names.
         shutil.rmtree(self._path, ignore_errors=True)
         kind = self._path.name.rpartition("-")[0]
         for old in self._path.parent.glob(f"{kind}-*"):
             _discard(old)
+        for orphan in self._path.parent.glob(f"*{_OVER}*-*"):
+            with suppress(OSError, msgspec.DecodeError):
+                if not all(map(os.path.exists, _read_meta(orphan).over)):
+                    _discard(orphan)
         for half_made in self._path.parent.glob(".new-*"):
             whole = half_made.with_name(_HALF_MADE.sub(r"\1", half_made.name))
             if whole == self._path:
@@ -223,11 +241,12 @@ class _Shelf:
             }
             with (staging / INITRAMFS).open("wb") as sink:
                 modules = self._kernel / kernel.MODULES
-                initramfs.write(sink, self._stored.rootfs, modules, files)
+                initramfs.write(sink, self._layers, modules, files)
             vm.make_template(
                 machine._replace(initramfs=staging / INITRAMFS), staging, stage.prepare
             )
-            (staging / META).write_bytes(msgspec.json.encode(_describe(staging)))
+            meta = _Meta(_describe(staging), tuple(map(str, self._layers[:-1])))
+            (staging / META).write_bytes(msgspec.json.encode(meta))
             staging.rename(self._path)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -252,19 +271,20 @@ def _discard(path: Path) -> str:
 
 
 def of(name: str) -> list[Path]:
-    """The templates of the images called ``name``, also those that are out of date."""
-    return [path for path in sorted(directory().glob(f"{name}-*")) if _image_of(path) == name]
+    """The templates of the images called ``name``, also those that are out of date, and those of
+    installations laid over one."""
+    return [path for path in sorted(directory().glob(f"{name}*")) if _image_of(path) == name]
 
 
 def _image_of(path: Path) -> str:
-    return path.name.rsplit("-", 4)[0]
+    return path.name.rsplit("-", 4)[0].partition(_OVER)[0]
 
 
 def remove(name: str) -> list[Path]:
     """Remove the templates of the images called ``name``, and return their former paths. What is
     remembered about accelerators that do not work with it is forgotten. Raise :class:`ImageError`
     when one is in use: that one then stays whole."""
-    for refusal in directory().glob(f"locks/{name}-*.refused"):
+    for refusal in directory().glob(f"locks/{name}*.refused"):
         if _image_of(refusal) == name:
             refusal.unlink(missing_ok=True)
     removed = []
@@ -281,9 +301,13 @@ def disk_usage(path: Path) -> int:
     return sum(512 * file.stat().st_blocks for file in path.iterdir())
 
 
-def _describe(path: Path) -> _Meta:
+def _read_meta(path: Path) -> _Meta:
+    return msgspec.json.decode((path / META).read_bytes(), type=_Meta)
+
+
+def _describe(path: Path) -> dict[str, tuple[int, int]]:
     found = {name: (path / name).stat() for name in (INITRAMFS, vm.RAM, vm.STATE, vm.DISK)}
-    return _Meta({name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()})
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
 
 def accelerators() -> Iterator[str]:
@@ -316,11 +340,12 @@ def qemu_version() -> str:
     return said
 
 
-def _key(stored: Stored, stage: Stage, version: str, accelerator: str, cards: int) -> str:
+def _key(image: Image, stage: Stage, version: str, accelerator: str, cards: int) -> str:
     machine = Machine(Path("kernel"), Path("initramfs"), accelerator, MEMORY, cards)
     plugs = Plugs(channel=3, monitor=4, console=5, disk=6)
     parts = (
-        stored.meta.key,
+        str(image.key),
+        fingerprint(image.lower[:-1]),
         *stage[:2],
         version,
         *qemu.command_line(machine, Path("ram"), plugs, private=False, incoming=False),

@@ -172,10 +172,9 @@ class MachineSite:
     def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
         """See :class:`~harness.lab.sites.Site`: the kernel is the one before until the node boots
         again, and then that of the image."""
-        stored = image.stored
-        if stored is None or image.lower != (stored.rootfs,):
-            raise LabError(f"a virtual machine runs images of the catalogue, not {image.name}")
-        vmroot.change(self._nodes[switch], pack(stored.rootfs), keep)
+        if image.stored is None:
+            raise LabError(f"a virtual machine can't become {image.name}, which has no kernel")
+        vmroot.change(self._nodes[switch], [pack(layer) for layer in image.lower], keep)
         self._images[switch] = image
 
     def _end(self, switch: str, interface: str) -> tuple[int, Wire, int]:

@@ -1,8 +1,8 @@
 """The disk of a virtual machine: what is still there when its power has been cut.
 
-A machine keeps on it what the Filesystem Hierarchy Standard has a running system write to, ``/etc``
-and ``/var``; the rest of its root is the image's. A disk is a file without a name, so that none is
-left, whatever ends the harness.
+A machine keeps on it what a running system writes to: ``/etc`` and ``/var`` (hier(7)), and the same
+below ``/usr/local`` for what `make install` puts there; the rest of its root is the image's. A disk
+is a file without a name, so that none is left, whatever ends the harness.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ SIZE = 128 << 20
 """Bytes. What was never written takes no room."""
 DEVICE = "/dev/vda"
 PLACE = "/run/disk"
+DIRECTORIES = ("etc", "var", "usr/local/etc", "usr/local/var")
 _FORMAT = """\
 mkfs.ext4 -q -F -N 8192 "$0"
 mkdir "$1"
 mount -t ext4 -o noinit_itable "$0" "$1"
-for directory in etc var; do mkdir "$1/$directory" "$1/.$directory"; done
+for directory in $2; do mkdir -p "$1/$directory" "$1/.$directory"; done
 umount "$1"
 rmdir "$1"
 sync
@@ -29,12 +30,13 @@ sync
 _MOUNT = """\
 mkdir "$1"
 mount -t ext4 -o noinit_itable "$0" "$1"
-for directory in etc var; do
+for directory in $2; do
+    [ -d "/$directory" ] || continue
     layers="lowerdir=/$directory,upperdir=$1/$directory,workdir=$1/.$directory"
     mount -t overlay -o "$layers" "$directory" "/$directory"
 done
 """
-"""Both get the device and the place where it is mounted."""
+"""Both get the device, the place where it is mounted, and the directories on it."""
 
 
 class Disk:
@@ -95,4 +97,5 @@ def mount(node: Node) -> None:
 
 
 def _run(node: Node, code: str) -> None:
-    node.run(["sh", "-e", "-c", code, DEVICE, PLACE], timeout=60)
+    argv = ["sh", "-e", "-c", code, DEVICE, PLACE, " ".join(DIRECTORIES)]
+    node.run(argv, timeout=60)

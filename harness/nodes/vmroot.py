@@ -15,16 +15,21 @@ KERNEL_MODULES = "/lib/modules"
 DRIVERS = ("virtio_scsi", "sd_mod")
 _DISKS = "ls /sys/bus/scsi/devices/*:0:$0:0/block"
 _PUT_TOGETHER = """\
-disk=$1 stage=$(mktemp -d /.root-XXXXXX)
-undo() { umount -R "$stage/root" "$stage/layer" "$stage/image"; rm -r "$stage"; }
+stage=$(mktemp -d /.root-XXXXXX) lower='' count=$1
+shift
+undo() { umount -R "$stage/root" "$stage/layer" "$stage"/[0-9]*; rm -r "$stage"; }
 trap 'undo 2>/dev/null' EXIT
-mkdir "$stage/image" "$stage/layer" "$stage/root"
-mount -t ext4 -o ro,noload "$disk" "$stage/image"
+while [ "$count" -gt 0 ]; do
+    mkdir "$stage/$count"
+    mount -t ext4 -o ro,noload "$1" "$stage/$count"
+    lower=$lower${lower:+:}$stage/$count count=$((count - 1))
+    shift
+done
+mkdir "$stage/layer" "$stage/root"
 mount -t tmpfs -o nosuid,nodev,mode=755 throw-away "$stage/layer"
 mkdir "$stage/layer/upper" "$stage/layer/work"
-layers="lowerdir=$stage/image,upperdir=$stage/layer/upper,workdir=$stage/layer/work"
+layers="lowerdir=$lower,upperdir=$stage/layer/upper,workdir=$stage/layer/work"
 mount -t overlay -o "$layers" root "$stage/root"
-shift
 for path; do
     mkdir -p "$stage/root$path"
     mount --rbind "$path" "$stage/root$path"
@@ -32,23 +37,24 @@ done
 trap - EXIT
 echo "$stage/root"
 """
-"""Gets the disk and the directories that stay; prints where the new root is mounted."""
+"""Gets the number of disks, these, and the directories that stay; prints where the new root is
+mounted."""
 _STAY = ("/proc", "/sys", "/dev", "/run", "/tmp", KERNEL_MODULES)
 
 
-def change(node: VmNode, disk: int, keep: Sequence[str]) -> None:
-    """Give a machine what is on a disk (a file descriptor: an ext4 file system) as its root, with a
-    throw-away layer on it. The directories ``keep`` (absolute paths) are as they were, and so is
-    what a system needs to find, and its kernel's modules.
+def change(node: VmNode, disks: Sequence[int], keep: Sequence[str]) -> None:
+    """Give a machine what is on disks (file descriptors: ext4 file systems, the first on top of the
+    others) as its root, with a throw-away layer on it. The directories ``keep`` (absolute paths)
+    are as they were, and so is what a system needs to find, and its kernel's modules.
 
     Processes that run stay in the root before; all that the harness runs from now on is in the new
     one. Raise :class:`NodeError`; the root is then what it was.
     """
-    number = node.attach(disk)
+    numbers = [node.attach(disk) for disk in disks]
     node.run(["modprobe", "-a", *DRIVERS])
-    device = _found(node, number)
+    devices = [_found(node, number) for number in numbers]
     real = node.run(["realpath", *keep]).stdout.split("\n")[:-1] if keep else []
-    argv = ["sh", "-e", "-c", _PUT_TOGETHER, "sh", device, *_STAY, *real]
+    argv = ["sh", "-e", "-c", _PUT_TOGETHER, "sh", str(len(devices)), *devices, *_STAY, *real]
     root = node.run(argv, timeout=60).stdout.strip()
     node.channel.ask("change_root", {"root": root}, what="change its root").result()
 
