@@ -15,6 +15,8 @@ from harness.topology import Topology
 
 SCRIPTS = "usr/share/openvswitch/scripts"
 VERSION = "3.5.90"
+LOCAL = "/usr/local/etc /usr/local/var"
+"""Where what was installed in /usr/local has its database and its logs."""
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> str:
     (tree / "usr/sbin").mkdir()
     (tree / "usr/sbin/ovs-vswitchd").symlink_to("/usr/lib/openvswitch-switch/ovs-vswitchd")
     (tree / "var/run/openvswitch").mkdir(parents=True)
+    (tree / "usr/local/var").mkdir(parents=True)
     return f"prefix:{tree}@trixie"
 
 
@@ -59,8 +62,12 @@ def test_it_runs_on_a_machine_and_is_there_after_a_power_cut(
         assert version(lab) == f"VERSION='{VERSION}'"
         assert lab.node("s1").run(["readlink", "/var/run"]).stdout == "/run\n"
         assert lab.probe("a").heard_at == {"b"}
+        node = lab.node("s1")
+        node.run(["sh", "-c", f"for d in {LOCAL}; do echo kept >$d/kept; done; sync"])
         with lab.fault(PowerCut("s1")):
             pass
+        kept = node.run(["sh", "-c", f"for d in {LOCAL}; do cat $d/kept; done"]).stdout
+        assert kept == "kept\n" * 2
         assert version(lab) == f"VERSION='{VERSION}'"
         assert lab.probe("a").heard_at == {"b"}
         lab.verify()
