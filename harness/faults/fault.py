@@ -11,7 +11,7 @@ import msgspec
 from harness.nodes.impairment import Impairment
 from harness.ovs.switch import Switch
 
-Undo = Callable[[], None]
+Undo = Callable[[], object]
 
 FORGOTTEN = ("flows", "groups", "meters", "tlv_map")
 """What ovs-vswitchd keeps in its memory alone, and has lost when it ends without ``ovs-ctl

@@ -113,7 +113,7 @@ class BadLink(Fault, frozen=True):
         except ValueError as error:
             raise FaultError(f"{self}: {error}") from None
         before = ground.impair(self.underlay, bad)
-        return lambda: (ground.impair(self.underlay, before), None)[1]
+        return lambda: ground.impair(self.underlay, before)
 
 
 def uplinks(switch: model.Switch) -> list[tuple[str, str]]:

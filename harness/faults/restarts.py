@@ -9,7 +9,6 @@ from harness.faults.processes import running, switch_works
 from harness.nodes.base import Completed
 from harness.ovs.options import OVSDB_SERVER
 from harness.ovs.switch import Switch
-from harness.ovs.tasks import Task
 
 Stage = Literal["saved", "stopped", "waiting", "restored"]
 
@@ -27,7 +26,7 @@ class Restart(Fault, frozen=True):
 
     def begin(self, ground: Ground) -> Undo:
         """See :meth:`Fault.begin`."""
-        return _until_done(ground.switch(self.switch).restart_soon())
+        return ground.switch(self.switch).restart_soon().result
 
 
 class Reload(Fault, frozen=True):
@@ -39,11 +38,7 @@ class Reload(Fault, frozen=True):
 
     def begin(self, ground: Ground) -> Undo:
         """See :meth:`Fault.begin`."""
-        return _until_done(ground.switch(self.switch).force_reload_kmod_soon())
-
-
-def _until_done(task: Task[Completed]) -> Undo:
-    return lambda: (task.result(), None)[1]
+        return ground.switch(self.switch).force_reload_kmod_soon().result
 
 
 class HalfRestart(Fault, frozen=True):

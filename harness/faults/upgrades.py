@@ -59,7 +59,7 @@ class Upgrade(Fault, frozen=True):
         if running(switch).keys() != {*NAMES}:
             raise FaultError(f"{self}: the switch does not run")
         before = self._change(ground, switch, self.image)
-        return lambda: (self._change(ground, switch, before), None)[1]
+        return lambda: self._change(ground, switch, before)
 
     def _change(self, ground: Ground, switch: Switch, image: str) -> str:
         """Have the switch be that of an image; return the image before."""
