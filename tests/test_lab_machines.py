@@ -118,5 +118,5 @@ def test_when_one_does_not_start_the_others_end(
 
 def test_a_machine_changes_to_what_has_a_kernel(site: Callable[[int, int], MachineSite]) -> None:
     host = Image("host", "3.1.0", None, None, (Path("/"),), "/usr")
-    with pytest.raises(LabError, match="a virtual machine runs images of the catalogue, not host"):
+    with pytest.raises(LabError, match="a virtual machine can't become host, which has no kernel"):
         site(1, 99999).change_image("s1", host, [])
