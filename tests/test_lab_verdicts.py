@@ -177,12 +177,13 @@ def test_a_drain_that_never_ends_is_given_up_with_words(lab: Lab) -> None:
 
 @pytest.fixture
 def busy_machine() -> Iterator[None]:
-    """Twice as many busy loops as there are processors."""
+    """Twice as many busy loops as there are processors. Each ends when we do, however that ends."""
+    loop = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", "while True: pass"]
     with ExitStack() as loops:
         for _ in range(2 * (os.cpu_count() or 1)):
-            loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-            loops.callback(loop.wait)
-            loops.callback(loop.kill)
+            process = subprocess.Popen(loop)
+            loops.callback(process.wait)
+            loops.callback(process.kill)
         yield
 
 
