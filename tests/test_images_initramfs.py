@@ -151,7 +151,7 @@ def written(root: Path, modules: Path) -> bytes:
     sink = io.BytesIO()
     files = {
         "init": (0o755, b"#!/bin/sh\n"),
-        ".harness/agent.py": (0o644, b"agent"),
+        ".harness/agent/loop.py": (0o644, b"agent"),
         "etc/passwd": (0o600, b"other\n"),
     }
     initramfs.write(sink, [root], modules, files)
@@ -171,7 +171,9 @@ def test_the_root_file_system_of_a_machine(root: Path, tmp_path: Path, merged: b
     place = b"usr/lib/modules" if merged else b"lib/modules"
     assert found[place + b"/6.1-x/modules.dep"].data == b"dep"
     assert found[b"init"].mode == stat.S_IFREG | 0o755
-    assert found[b".harness/agent.py"].data == b"agent"
+    assert found[b".harness/agent/loop.py"].data == b"agent"
+    # A kernel makes no directories that it is not told of.
+    assert found[b".harness"].mode == found[b".harness/agent"].mode == stat.S_IFDIR | 0o755
     # The last one of a name is the one that stays.
     assert found[b"etc/passwd"].data == b"other\n"
     assert found[b"etc/passwd"].mode == stat.S_IFREG | 0o600

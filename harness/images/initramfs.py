@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from harness.images.layers import merged
@@ -72,9 +72,14 @@ def write(
     place = "usr/lib/modules" if (layers[-1] / "lib").is_symlink() else "lib/modules"
     writer.add(place, stat.S_IFDIR | 0o755)
     writer.tree([modules], f"{place}/")
+    parents = {str(parent): None for name in files for parent in reversed(_above(name))}
+    for parent in parents:
+        writer.add(parent, stat.S_IFDIR | 0o755)
     for name, (mode, data) in files.items():
-        parent = name.rpartition("/")[0]
-        if parent:
-            writer.add(parent, stat.S_IFDIR | 0o755)
         writer.add(name, stat.S_IFREG | mode, data)
     writer.end()
+
+
+def _above(name: str) -> list[PurePosixPath]:
+    """The directories that a file lies in, but the root; the nearest first."""
+    return list(PurePosixPath(name).parents)[:-1]
