@@ -15,21 +15,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.agent.agent import (
-    CLONE_NEWNET,
+from harness.agent.captures import PACKET_RX_RING, PACKET_VERSION, SOL_PACKET, TPACKET_V3
+from harness.agent.libc import CLONE_NEWNET, check, libc
+from harness.agent.rtnetlink import (
     IFLA_IFNAME,
     NLM_CREATE,
     NLM_EXCL,
-    PACKET_RX_RING,
-    PACKET_VERSION,
     RTM_NEWLINK,
-    SOL_PACKET,
-    TPACKET_V3,
     VETH_INFO_PEER,
     Netlink,
     attribute,
-    check,
-    libc,
     link_info,
     link_message,
     text,

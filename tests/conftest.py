@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.agent import carried
 from harness.lab import Lab, Target
 from harness.lab.environment import Environment, TargetUnavailable, environment, namespaces
 from harness.lab.environment import fabric as shared_fabric
@@ -62,6 +63,17 @@ def made_ready(target: str) -> Environment:
         if os.environ.get("CI"):
             pytest.fail(str(lacking), pytrace=False)
         pytest.skip(str(lacking))
+
+
+@pytest.fixture(scope="session")
+def agent_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent as it is carried into a node: what Python is to run."""
+    directory = tmp_path_factory.mktemp("agent")
+    for name, content in carried.files().items():
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    return directory
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from harness.agent import agent
-from harness.agent.agent import JsonObjects, JsonRpc
+from harness.agent import json_objects, jsonrpc
+from harness.agent.json_objects import JsonObjects
+from harness.agent.jsonrpc import JsonRpc
 from harness.nodes.base import NodeError, Pending, Question
 from harness.nodes.channel import Channel
 from harness.nodes.remote import RemoteNode
@@ -75,14 +76,14 @@ def test_objects_before_the_rubbish_are_handed_over() -> None:
 
 
 def test_deep_nesting_is_refused_before_it_is_complete() -> None:
-    deep = b'{"a": ' + b"[" * (agent.DEPTH_LIMIT - 1)
+    deep = b'{"a": ' + b"[" * (json_objects.DEPTH_LIMIT - 1)
     assert list(JsonObjects().feed(deep)) == []
     with pytest.raises(ConnectionError, match="nested too deeply"):
         list(JsonObjects().feed(deep + b"["))
 
 
 def test_an_endless_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "ANSWER_LIMIT", 10_000)
+    monkeypatch.setattr(json_objects, "ANSWER_LIMIT", 10_000)
     stream = JsonObjects()
     assert list(stream.feed(b'{"a": "' + b"x" * 9000)) == []
     with pytest.raises(ConnectionError, match="too long"):
@@ -113,8 +114,8 @@ def test_the_work_does_not_depend_on_the_number_of_pieces(
 ) -> None:
     data = json.dumps({"id": 1, "result": result}).encode()
     assert len(data) > 4_000_000
-    scanned = Counting(agent.ESCAPED)
-    monkeypatch.setattr(agent, "ESCAPED", scanned)
+    scanned = Counting(json_objects.ESCAPED)
+    monkeypatch.setattr(json_objects, "ESCAPED", scanned)
     stream = JsonObjects()
     parsed: list[int] = []
     decoder = stream.decoder
@@ -184,12 +185,12 @@ def busy(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def node() -> Iterator[RemoteNode]:
+def node(agent_program: Path) -> Iterator[RemoteNode]:
     """An agent of this machine, driven as every node is."""
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-I", str(agent.__file__)], stdin=theirs.fileno()
+            [sys.executable, "-I", str(agent_program)], stdin=theirs.fileno()
         )
     with closing(RemoteNode("here", Channel("here", ours), process.pid)) as made:
         yield made
@@ -405,7 +406,7 @@ def test_a_server_that_ends_before_it_has_answered_all(node: RemoteNode, server:
 def test_a_server_that_asks_but_does_not_read_is_hung_up_on(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent, "RPC_UNSENT_LIMIT", 100_000)
+    monkeypatch.setattr(jsonrpc, "UNSENT_LIMIT", 100_000)
     rpc = JsonRpc(server.path, 0)
     with rpc.socket:
         assert rpc.connect()

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.agent import carried
 from harness.images import Image, ImageError, templates
 from harness.images.cache import Meta, Stored, images_directory
 from harness.images.command import _list, _remove
@@ -43,7 +44,8 @@ class Boots:
         del prepare
         self.machines.append(machine)
         assert machine.initramfs.parent == directory
-        assert b"harness/agent.py" in machine.initramfs.read_bytes()
+        archive = machine.initramfs.read_bytes()
+        assert all(f".harness/{name}\0".encode() in archive for name in carried.files())
         (directory / vm.RAM).write_bytes(b"memory")
         if machine.accelerator in self.fails:
             raise self.fails[machine.accelerator]
@@ -202,6 +204,11 @@ def test_what_it_is_made_of_changes_and_the_old_one_goes(
     made_anew()
     monkeypatch.setattr(templates, "INIT", "#!/bin/sh\n")
     made_anew()
+    agent = carried.files()
+    for name in agent:
+        changed = {**agent, name: agent[name] + b"\n"}
+        monkeypatch.setattr(carried, "files", lambda changed=changed: changed)
+        made_anew()
     made_anew(Stage("booted", "more", lambda _: None))
     assert there() == sorted([paths[0].name, paths[-1].name])
     # Another stage, or more network cards: both are needed.

@@ -7,7 +7,7 @@ from zlib import crc32
 
 import pytest
 
-from harness.agent.agent import Stream
+from harness.agent.sending import Stream
 from harness.traffic.identity import (
     MAGIC_BYTES,
     TRAILER_SIZE,

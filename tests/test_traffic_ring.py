@@ -58,7 +58,7 @@ def test_a_damaged_block_is_refused(size: int) -> None:
 
 CHILD = """
 import json, select, socket, subprocess, sys
-from harness.agent.agent import Capture
+from harness.agent.captures import Capture
 ip = lambda *argv: subprocess.run(["ip", *argv], check=True)
 # `lo` stays down, and no address is given: nothing but our frames is on this wire.
 ip("link", "add", "left", "mtu", "9100", "type", "veth", "peer", "name", "right", "mtu", "9100")

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from harness.agent import agent
+from harness.agent import carried
+from harness.agent.environment import PATH
 from harness.images import initramfs, kernel
 from harness.images.cache import Progress, Stored, full_disk_explained, images_directory
 from harness.images.errors import ImageError
@@ -44,12 +45,12 @@ NEEDED_QEMU = (7, 2)
 """The first version that has ``-netdev dgram``."""
 _HALF_MADE = re.compile(r"\.new-(.+)-[^-]*")
 INITRAMFS, META = "initramfs", "meta.json"
-AGENT = ".harness/agent.py"
+AGENT = ".harness"
 """Where the agent lies in a machine."""
 INIT = f"""\
 #!/bin/sh
 # The first process of a virtual machine: mount what a system has, then be the agent.
-export PATH={agent.PATH}
+export PATH={PATH}
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 mount -t devtmpfs -o nosuid,noexec dev /dev
@@ -68,7 +69,7 @@ done
 for port in /sys/class/virtio-ports/*; do
     read -r name <"$port/name" && [ "$name" = agent ] && break
 done
-exec python3 -I /{AGENT} "/dev/${{port##*/}}"
+exec python3 -IB /{AGENT} "/dev/${{port##*/}}"
 """
 
 
@@ -235,13 +236,9 @@ class _Shelf:
             )
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=self._path.parent))
         try:
-            files = {
-                "init": (0o755, INIT.encode()),
-                AGENT: (0o644, Path(agent.__file__).read_bytes()),
-            }
             with (staging / INITRAMFS).open("wb") as sink:
                 modules = self._kernel / kernel.MODULES
-                initramfs.write(sink, self._layers, modules, files)
+                initramfs.write(sink, self._layers, modules, _files())
             vm.make_template(
                 machine._replace(initramfs=staging / INITRAMFS), staging, stage.prepare
             )
@@ -250,6 +247,12 @@ class _Shelf:
             staging.rename(self._path)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _files() -> dict[str, tuple[int, bytes]]:
+    """What a machine has beside its image: mode and content, by path."""
+    agent = {f"{AGENT}/{path}": (0o644, content) for path, content in carried.files().items()}
+    return {"init": (0o755, INIT.encode()), **agent}
 
 
 def _beside(path: Path, what: str) -> Path:
@@ -350,7 +353,6 @@ def _key(image: Image, stage: Stage, version: str, accelerator: str, cards: int)
         version,
         *qemu.command_line(machine, Path("ram"), plugs, private=False, incoming=False),
         str(disk.SIZE),
-        INIT,
-        Path(agent.__file__).read_text(encoding="utf-8"),
+        repr(_files()),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -2,9 +2,8 @@
 by the harness itself.
 
 One launcher serves one harness process. It is an agent in namespaces of its own (which hold the
-underlays that have more than two ends), with one operation more: to start a node. It is the first
-process of a PID namespace that holds every node, so when it ends, for whatever reason, the kernel
-ends them all.
+underlays that have more than two ends), that can also start nodes. It is the first process of a PID
+namespace that holds every node, so when it ends, for whatever reason, the kernel ends them all.
 """
 
 from __future__ import annotations
@@ -21,22 +20,19 @@ import traceback
 from contextlib import suppress
 from typing import NoReturn
 
-from harness.agent.agent import (
-    PATH,
-    Agent,
-    Job,
-    Request,
-    check,
-    ignore_what_ports_hear,
-    libc,
-    quieten,
-    set_hostname,
-)
+from harness.agent.agent import Agent
+from harness.agent.children import Children
+from harness.agent.environment import enter_environment
+from harness.agent.libc import CLONE_NEWNET, check, libc
+from harness.agent.machine import set_hostname
+from harness.agent.quiet import ignore_what_ports_hear, quieten
+from harness.agent.requests import Fields, Job, Operations, Request
+from harness.agent.spaces import Spaces
 from harness.nodes.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 from harness.nodes.roots import change_root, enter_root
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
-CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
 PR_SET_PDEATHSIG = 1
 
 NODE_CHANNEL, NODE_REPORT = 0, 3
@@ -62,75 +58,86 @@ def unshare(flags: int) -> None:
                 file.write(line)
 
 
-class Launcher(Agent):
-    """An agent that can start nodes."""
+class Launcher:
+    """What an agent can do that starts nodes."""
 
-    def __init__(self, channel: socket.socket, hand: socket.socket, user_namespaces: bool) -> None:
-        super().__init__(channel)
-        self.user_namespaces = user_namespaces
-        self.nodes: dict[int, str] = {}
-        """The name that a node's network namespace has here, by the node's process id."""
-        self.hand = hand
+    def __init__(
+        self, children: Children, spaces: Spaces, hand: socket.socket, user_namespaces: bool
+    ) -> None:
+        self._children, self._spaces = children, spaces
+        self._user_namespaces = user_namespaces
+        self._nodes: set[int] = set()
+        """The process ids of those that run."""
+        self._hand = hand
         """Nodes' channels come through here, beside the messages (SCM_RIGHTS, unix(7))."""
+        self.operations: Operations = {
+            "start_node": self.start_node,
+            "end_node": self.end_node,
+            "change_root": self.change_root,
+        }
 
-    def op_start_node(self, number: int, request: Request, blob: bytes) -> None:
+    def start_node(self, request: Request) -> None:
         """Start a node whose agent serves the next handed socket. Answer with its process id and
         the name that its network namespace has here, for links into it."""
-        _data, handed, _flags, _address = socket.recv_fds(self.hand, 1, 1)
+        wanted = request.fields
+        _data, handed, _flags, _address = socket.recv_fds(self._hand, 1, 1)
         channel = handed[0]
         report_read, report_write = os.pipe()
         middle = os.fork()
         if middle == 0:
             os.close(report_read)
-            run_forked(lambda: self._become_parent(channel, report_write, request), report_write)
+            run_forked(lambda: self._become_parent(channel, report_write, wanted), report_write)
         os.close(channel)
         os.close(report_write)
         with open(report_read, "rb") as report:
             said = report.read()
         if said.startswith(b"pid "):
             pid = int(said[4:])
-            # Opened now: later the agent's thread may be in the namespace of one of its hosts.
-            self.nodes[pid] = f"node {pid}"
-            self.spaces[self.nodes[pid]] = os.open(
-                f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC
-            )
-            self.reply(number, {"pid": pid, "space": self.nodes[pid]})
+            request.reply({"pid": pid, "space": self._know(pid)})
         else:
-            self.fail(number, said.decode(errors="replace"), errno.EPERM)
+            request.fail(said.decode(errors="replace"), errno.EPERM)
 
-    def op_end_node(self, number: int, request: Request, blob: bytes) -> None:
+    def _know(self, pid: int) -> str:
+        """Have a new node's network namespace, until the node has ended; return its name here."""
+        space = f"node {pid}"
+        # Opened now: later the agent's thread may be in the namespace of one of its hosts.
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._spaces.take(space, namespace)
+        self._nodes.add(pid)
+        self._children.when_ended(pid, lambda _status: self._forget(pid, space))
+        return space
+
+    def _forget(self, pid: int, space: str) -> None:
+        """Let go of an ended node's network namespace, or the kernel would keep it."""
+        self._nodes.remove(pid)
+        self._spaces.let_go(space)
+
+    def end_node(self, request: Request) -> None:
         """Kill a node's first process, and so everything in the node: also one that has stopped and
         would never see that its channel closed. A node that has ended already is fine."""
-        if request["pid"] in self.nodes:
+        if request["pid"] in self._nodes:
             os.kill(request["pid"], signal.SIGKILL)
-        self.reply(number, None)
+        request.reply()
 
-    def op_change_root(self, number: int, request: Request, blob: bytes) -> None:
+    def change_root(self, request: Request) -> None:
         """Give a node another root: see :func:`harness.nodes.roots.change_root`."""
-        kinds = ("user", "mnt") if self.user_namespaces else ("mnt",)
+        kinds = ("user", "mnt") if self._user_namespaces else ("mnt",)
         where = [f"/proc/{request['pid']}/ns/{kind}" for kind in kinds]
         report_read, report_write = os.pipe()
         if os.fork() == 0:
             os.close(report_read)
-            run_forked(lambda: change_root(where, request), report_write)
+            run_forked(lambda: change_root(where, request.fields), report_write)
         os.close(report_write)
         with open(report_read, "rb") as report:
             said = report.read()
         if said:
-            self.fail(number, said.decode(errors="replace"), errno.EPERM)
+            request.fail(said.decode(errors="replace"), errno.EPERM)
         else:
-            self.reply(number)
+            request.reply()
 
-    def child_ended(self, pid: int, status: int) -> None:
-        """Let go of an ended node's network namespace, or the kernel would keep it."""
-        name = self.nodes.pop(pid, None)
-        if name is not None:
-            self.let_go(name)
-        super().child_ended(pid, status)
-
-    def _become_parent(self, channel: int, report: int, request: Request) -> None:
+    def _become_parent(self, channel: int, report: int, wanted: Fields) -> None:
         flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
-        if self.user_namespaces:
+        if self._user_namespaces:
             flags |= CLONE_NEWUSER
         unshare(flags)
         ready_read, ready_write = os.pipe()
@@ -138,7 +145,7 @@ class Launcher(Agent):
         if child == 0:
             for there, fd in ((NODE_CHANNEL, channel), (NODE_REPORT, ready_write)):
                 os.dup2(fd, there)
-            run_forked(lambda: become_node(request), NODE_REPORT)
+            run_forked(lambda: become_node(wanted), NODE_REPORT)
         os.close(ready_write)
         with open(ready_read, "rb") as ready:
             said = ready.read()
@@ -162,16 +169,15 @@ def run_forked(action: Job, report: int) -> None:
         os._exit(status)
 
 
-def become_node(request: Request) -> None:
+def become_node(wanted: Fields) -> None:
     """In the first process of a new node: put its root together, then serve as its agent."""
     signal.set_wakeup_fd(-1)
     os.closerange(NODE_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
-    enter_root(request["lower"], request["size"], request["files"])
-    set_hostname(request["name"])
+    enter_root(wanted["lower"], wanted["size"], wanted["files"])
+    set_hostname(wanted["name"])
     quieten()
     ignore_what_ports_hear()
-    os.environ.clear()
-    os.environ.update(PATH=PATH, HOME="/root", LC_ALL="C", TERM="dumb")
+    enter_environment()
     agent = Agent(socket.socket(fileno=os.dup(NODE_CHANNEL)))
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
@@ -207,7 +213,10 @@ def main(channel: int, hand: int, harness: int, by_main_thread: int) -> None:
     mount("none", "/", "", MS_REC | MS_PRIVATE)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     quieten()
-    Launcher(socket.socket(fileno=channel), socket.socket(fileno=hand), user_namespaces).serve()
+    agent = Agent(socket.socket(fileno=channel))
+    handed = socket.socket(fileno=hand)
+    agent.offer(Launcher(agent.children, agent.spaces, handed, user_namespaces).operations)
+    agent.serve()
     os._exit(0)
 
 

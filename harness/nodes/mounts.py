@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from harness.agent.agent import check, libc
+from harness.agent.libc import check, libc
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 SYS_OPEN_TREE, SYS_MOVE_MOUNT = 428, 429

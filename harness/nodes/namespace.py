@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.agent.environment import PATH
 from harness.nodes import processes
 from harness.nodes.base import NodeError
 from harness.nodes.channel import Answer, Channel
@@ -64,8 +65,6 @@ class NamespaceNode(RemoteNode):
 
         Raise :class:`NodeError` when the node has ended, or has no such host.
         """
-        from harness.agent.agent import PATH  # here, as the agent takes long to load
-
         found = self.channel.ask("spaces", {}, what="find its network namespaces").result()
         if host is not None and host not in found["spaces"]:
             raise NodeError(f"{self.name}: there is no host {host!r}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import heapq
 import os
-import selectors
 import signal
 import socket
 import sys
@@ -20,7 +19,10 @@ import time
 from collections import deque
 from itertools import count
 
-from harness.agent.agent import Agent, Request, check, libc
+from harness.agent.agent import Agent
+from harness.agent.libc import check, libc
+from harness.agent.loop import Loop
+from harness.agent.requests import Operations, Request
 from harness.nodes.impairment import BadWire, Impairment
 
 FRAME_LIMIT = 1 << 16
@@ -37,9 +39,10 @@ ENDED = (errno.ECONNREFUSED, errno.ENOTCONN)
 class End:
     """One end of an underlay."""
 
-    def __init__(self, plug: socket.socket, others: list[End], relay: Relay) -> None:
-        self.plug, self.others = plug, others
-        self.later, self.ready = relay.after, relay.put_out
+    def __init__(self, plug: socket.socket, loop: Loop) -> None:
+        self.plug, self.loop = plug, loop
+        self.others: list[End] = []
+        """The other ends of the underlay."""
         self.up = True
         """Whether anything comes in and goes out here."""
         self.came = self.went = self.dropped = 0
@@ -74,7 +77,7 @@ class End:
             if delay:
                 due = time.monotonic() + delay
                 heapq.heappush(self.held, (due, next(self.numbers), data))
-                self.later(delay, self._release)
+                self.loop.after(delay, self._release)
             else:
                 self.keep(data)
 
@@ -82,7 +85,7 @@ class End:
         # Nothing is left to do if the wire has become another one meanwhile.
         while self.held and self.held[0][0] <= time.monotonic():
             self.keep(heapq.heappop(self.held)[2])
-        self.ready(self)
+        self.put_out()
 
     def become(self, bad: BadWire | None) -> None:
         """Do this to frames that go out here. What is delayed goes out now, or it would be
@@ -101,8 +104,12 @@ class End:
         self.kept.append(frame)
         self.size += len(frame)
 
-    def push(self) -> None:
-        """Put out what there is room for."""
+    def put_out(self) -> None:
+        """Put out what there is room for, and be told when there is room for more."""
+        self._push()
+        self.loop.watch_room(self.plug, bool(self.kept))
+
+    def _push(self) -> None:
         while self.kept:
             try:
                 self.plug.send(self.kept[0])
@@ -126,77 +133,75 @@ class End:
         self.size = 0
 
 
-class Relay(Agent):
-    """An agent whose node is the underlays of a lab: lists of ends, by underlay."""
+class Relay:
+    """What an agent can do whose node is the underlays of a lab: lists of ends, by underlay."""
 
-    def __init__(self, channel: socket.socket, underlays: list[list[socket.socket]]) -> None:
-        super().__init__(channel)
+    def __init__(self, loop: Loop, underlays: list[list[socket.socket]]) -> None:
         self.underlays: list[list[End]] = []
         for plugs in underlays:
-            ends: list[End] = []
-            ends += [End(plug, ends, self) for plug in plugs]
+            ends = [End(plug, loop) for plug in plugs]
             for end in ends:
                 end.others = [other for other in ends if other is not end]
-                self.selector.register(end.plug, selectors.EVENT_READ, (self._ready, end))
+                loop.watch(end.plug, _carry, end)
             self.underlays.append(ends)
+        self.operations: Operations = {
+            "carried": self.carried,
+            "plug": self.plug,
+            "renew": self.renew,
+            "impair": self.impair,
+        }
 
-    def op_carried(self, number: int, request: Request, blob: bytes) -> None:
+    def carried(self, request: Request) -> None:
         """For each end of each underlay: frames that came in, that went out, that were dropped for
         want of room, and that still wait for some. What has come until now is among them."""
         for ends in self.underlays:
             for end in ends:
-                self._take_all(end)
-        self.reply(
-            number,
+                _carry_all(end)
+        request.reply(
             [
                 [[end.came, end.went, end.dropped, len(end.kept) + len(end.held)] for end in ends]
                 for ends in self.underlays
-            ],
+            ]
         )
 
-    def op_plug(self, number: int, request: Request, blob: bytes) -> None:
+    def plug(self, request: Request) -> None:
         """Connect an end with its underlay, or part it (``up``): nothing goes in or out then."""
         end = self.underlays[request["underlay"]][request["end"]]
         end.up = request["up"]
         if not end.up:
             end.clear()
-        self.reply(number)
+        request.reply()
 
-    def op_renew(self, number: int, request: Request, blob: bytes) -> None:
+    def renew(self, request: Request) -> None:
         """Another machine will be plugged in at an end: count what goes in and out there anew."""
         end = self.underlays[request["underlay"]][request["end"]]
-        self._take_all(end)
+        _carry_all(end)
         end.begin_anew()
-        self.reply(number)
+        request.reply()
 
-    def op_impair(self, number: int, request: Request, blob: bytes) -> None:
+    def impair(self, request: Request) -> None:
         """Make an underlay a bad wire, or (``impairment`` null) a good one again. What is delayed
         already goes out now."""
         for place, end in enumerate(self.underlays[request["underlay"]]):
             values = request["impairment"]
             bad = None if values is None else Impairment(*values).check()
             end.become(None if bad is None else BadWire(bad, request["seed"] + place))
-            self.put_out(end)
-        self.reply(number)
+            end.put_out()
+        request.reply()
 
-    def _take_all(self, end: End) -> None:
-        """Pass on what has come at an end, also if it is more than what is taken at once."""
-        while self._ready(end):
-            pass
 
-    def _ready(self, end: End) -> bool:
-        """Pass on what has come at an end, and say whether there may be more."""
-        more = end.take()
-        for one in (end, *end.others):
-            self.put_out(one)
-        return more
+def _carry_all(end: End) -> None:
+    """Pass on what has come at an end, also if it is more than what is taken at once."""
+    while _carry(end):
+        pass
 
-    def put_out(self, end: End) -> None:
-        """Put out what there is room for at an end, and be told when there is room for more."""
-        end.push()
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if end.kept else 0)
-        if self.selector.get_key(end.plug).events != wanted:
-            self.selector.modify(end.plug, wanted, (self._ready, end))
+
+def _carry(end: End) -> bool:
+    """Pass on what has come at an end, and say whether there may be more."""
+    more = end.take()
+    for one in (end, *end.others):
+        one.put_out()
+    return more
 
 
 def main(channel: int, by_main_thread: int, underlays: list[str]) -> None:
@@ -205,7 +210,9 @@ def main(channel: int, by_main_thread: int, underlays: list[str]) -> None:
         # Otherwise the end of the thread that started us would end us: then the channel tells.
         check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
     plugs = [[socket.socket(fileno=int(fd)) for fd in ends.split(",")] for ends in underlays]
-    Relay(socket.socket(fileno=channel), plugs).serve()
+    agent = Agent(socket.socket(fileno=channel))
+    agent.offer(Relay(agent.loop, plugs).operations)
+    agent.serve()
     os._exit(0)
 
 

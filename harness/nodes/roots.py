@@ -7,7 +7,8 @@ import tempfile
 from contextlib import suppress
 from typing import Any
 
-from harness.agent.agent import check, libc, write_anew
+from harness.agent.files import write_anew
+from harness.agent.libc import check, libc
 from harness.nodes import machine
 from harness.nodes.mounts import (
     MS_BIND,

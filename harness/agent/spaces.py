@@ -1,0 +1,95 @@
+"""Network namespaces of a node: its own, and those of its hosts."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from .libc import CLONE_NEWNET, check, libc
+from .quiet import quieten
+from .requests import Operations, Request
+from .rtnetlink import Netlink
+
+
+class Inside:
+    """Within this context the thread is in another network namespace."""
+
+    def __init__(self, home: int, there: int | None) -> None:
+        self.home, self.there = home, there
+
+    def __enter__(self) -> None:
+        if self.there is not None:
+            check(libc.setns(self.there, CLONE_NEWNET), "setns")
+
+    def __exit__(self, *_: object) -> None:
+        if self.there is not None:
+            check(libc.setns(self.home, CLONE_NEWNET), "setns back")
+
+
+class Spaces:
+    """The network namespaces that are known by a name, and the one that we are in."""
+
+    def __init__(self) -> None:
+        self.home = _open_own()
+        self._named: dict[str, int] = {}
+        self._netlinks: dict[str | None, Netlink] = {}
+        self.operations: Operations = {
+            "spaces": self.tell,
+            "space_add": self.make,
+            "space_remove": self.remove,
+        }
+
+    def descriptor(self, name: str | None) -> int:
+        """That of a namespace; None is the node's own. Raise OSError where there is none."""
+        if name is None:
+            return self.home
+        if name not in self._named:
+            raise OSError(errno.ENOENT, f"no network namespace {name!r} in this node")
+        return self._named[name]
+
+    def inside(self, name: str | None) -> Inside:
+        """The context of a namespace; None is the node's own."""
+        return Inside(self.home, None if name is None else self.descriptor(name))
+
+    def netlink(self, name: str | None) -> Netlink:
+        """The rtnetlink socket of a namespace."""
+        if name not in self._netlinks:
+            with self.inside(name):
+                self._netlinks[name] = Netlink()
+        return self._netlinks[name]
+
+    def take(self, name: str, descriptor: int) -> None:
+        """Know a namespace by a name from now on, and have its descriptor."""
+        self._named[name] = descriptor
+
+    def let_go(self, name: str) -> None:
+        """Close all of ours that keeps a network namespace alive: a socket in it does, too."""
+        netlink = self._netlinks.pop(name, None)
+        if netlink is not None:
+            netlink.socket.close()
+        os.close(self._named.pop(name))
+
+    def tell(self, request: Request) -> None:
+        """This process's descriptors of the node's own network namespace and of those in it."""
+        request.reply({"home": self.home, "spaces": self._named})
+
+    def make(self, request: Request) -> None:
+        """Make network namespaces, loopback up, without IPv6 until an address asks for it."""
+        try:
+            for name in request["names"]:
+                check(libc.unshare(CLONE_NEWNET), "unshare")
+                self.take(name, _open_own())
+                quieten()
+        finally:
+            check(libc.setns(self.home, CLONE_NEWNET), "setns back")
+        request.reply()
+
+    def remove(self, request: Request) -> None:
+        """Let go of network namespaces."""
+        for name in request["names"]:
+            self.let_go(name)
+        request.reply()
+
+
+def _open_own() -> int:
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
