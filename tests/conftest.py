@@ -68,12 +68,9 @@ def made_ready(target: str) -> Environment:
 @pytest.fixture(scope="session")
 def agent_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The agent as it is carried into a node: what Python is to run."""
-    directory = tmp_path_factory.mktemp("agent")
-    for name, content in carried.files().items():
-        path = directory / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-    return directory
+    path = tmp_path_factory.mktemp("agent") / "agent.pyz"
+    path.write_bytes(carried.program())
+    return path
 
 
 @pytest.fixture

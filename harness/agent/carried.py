@@ -1,7 +1,9 @@
-"""The agent as it is carried into a node that does not see our files."""
+"""The agent as it is carried into a node that does not see our files: as one file."""
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 MAIN = """\
@@ -9,13 +11,21 @@ from agent.program import main
 
 main()
 """
+MADE = (1980, 1, 1, 0, 0, 0)
+"""The time of everything in the file: the same modules make the same file."""
 
 
-def files() -> dict[str, bytes]:
-    """A directory that is a program: `python3 -I DIRECTORY` runs it as an agent (Python's manual,
-    "Command line": what holds a ``__main__.py`` can be run, and its modules are found, also by the
-    isolated mode). The content of each file, by its path in the directory."""
+def modules() -> dict[str, bytes]:
+    """The content of each, by its path in the file."""
     package = Path(__file__).parent
-    modules = sorted(package.glob("*.py"))
-    found = {f"agent/{module.name}": module.read_bytes() for module in modules}
-    return {"__main__.py": MAIN.encode(), **found}
+    return {f"agent/{module.name}": module.read_bytes() for module in sorted(package.glob("*.py"))}
+
+
+def program() -> bytes:
+    """A file that Python runs as an agent, also in isolated mode: an archive with a `__main__.py`
+    (Python's library reference, zipapp)."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in {"__main__.py": MAIN.encode(), **modules()}.items():
+            archive.writestr(zipfile.ZipInfo(name, MADE), content)
+    return made.getvalue()

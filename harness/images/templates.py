@@ -45,7 +45,7 @@ NEEDED_QEMU = (7, 2)
 """The first version that has ``-netdev dgram``."""
 _HALF_MADE = re.compile(r"\.new-(.+)-[^-]*")
 INITRAMFS, META = "initramfs", "meta.json"
-AGENT = ".harness"
+AGENT = ".harness/agent.pyz"
 """Where the agent lies in a machine."""
 INIT = f"""\
 #!/bin/sh
@@ -251,8 +251,7 @@ class _Shelf:
 
 def _files() -> dict[str, tuple[int, bytes]]:
     """What a machine has beside its image: mode and content, by path."""
-    agent = {f"{AGENT}/{path}": (0o644, content) for path, content in carried.files().items()}
-    return {"init": (0o755, INIT.encode()), **agent}
+    return {"init": (0o755, INIT.encode()), AGENT: (0o644, carried.program())}
 
 
 def _beside(path: Path, what: str) -> Path:
