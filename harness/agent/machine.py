@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import socket
@@ -97,13 +96,3 @@ def keep_up() -> None:
     policy = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
     os.sched_setscheduler(0, policy, os.sched_param(0))
     os.setpriority(os.PRIO_PROCESS, 0, -10)
-
-
-def count_idling() -> bool:
-    """Have the kernel count how often its processor had nothing to do. False where it can't, or
-    where there are several: then none of them says anything of the others."""
-    with contextlib.suppress(FileNotFoundError):
-        with open("/proc/sys/kernel/sched_schedstats", "w") as file:
-            file.write("1")
-        return os.cpu_count() == 1
-    return False

@@ -8,7 +8,8 @@ import sys
 
 from .agent import Agent
 from .environment import enter_environment
-from .machine import count_idling, keep_up
+from .looks import count_idling
+from .machine import keep_up
 from .quiet import ignore_what_ports_hear, quieten
 
 
