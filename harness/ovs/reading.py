@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from harness.nodes.base import Completed, Node, Pending
@@ -15,13 +16,17 @@ from harness.ovs.state import BridgeState, Link, State
 from harness.ovs.tasks import Steps
 
 _DUMPS = ("dump-flows", "dump-groups", "dump-tlv-map", "dump-meters")
+_AT_ONCE = 2
+"""On an emulated processor, where more at the same time take as long as one after the other, and
+each the longer: ovs-vswitchd hangs up on who has not said hello within a second (lib/rconn.c,
+timeout_CONNECTING())."""
 _PASSING = ("dst", "dev", "flags", "expires", "cache")
 """What of a route is no state or is said otherwise: ``flags`` follow the carrier, the last two are
 a cache's."""
 
 
 def read(node: Node, layout: Layout, database: Database, switch: str) -> Steps[State]:
-    """Read the whole state; all commands run at the same time.
+    """Read the whole state; all commands run at the same time, or as many as a processor can bear.
 
     Raise :class:`NodeError` when a command fails, :class:`UnexpectedOutputError` for output that
     cannot be read.
@@ -35,13 +40,17 @@ def read(node: Node, layout: Layout, database: Database, switch: str) -> Steps[S
         if bridge.datapath_id is not None
         for command in _commands(content["Bridge"][name].get("protocols", ()))
     ]
-    links = [["-batch", "-"], ["-6", "route", "show", "table", "main"]]
-    answers = yield [
-        *(_ofctl(node, layout, command, name) for name, command in asked),
-        node.run_soon(["ip", "-json", *links[0]], stdin="addr show\nroute show table main\n"),
-        node.run_soon(["ip", "-json", *links[1]]),
+    listing = "addr show\nroute show table main\n"
+    commands = [
+        *(partial(_ofctl, node, layout, command, name) for name, command in asked),
+        partial(node.run_soon, ["ip", "-json", "-batch", "-"], stdin=listing),
+        partial(node.run_soon, ["ip", "-json", "-6", "route", "show", "table", "main"]),
     ]
-    texts = [_output(answer) for answer in answers]
+    at_once = len(commands) if node.patience == 1 else _AT_ONCE
+    texts: list[str] = []
+    for first in range(0, len(commands), at_once):
+        answers = yield [begin() for begin in commands[first : first + at_once]]
+        texts += [_output(answer) for answer in answers]
     printed = dict(zip(asked, texts, strict=False))
     return State(
         switch=switch,
