@@ -139,5 +139,6 @@ def test_a_fingerprint_tells_what_has_changed(tmp_path: Path, change: str) -> No
     assert fingerprint([root]) != before
 
 
-def test_nothing_has_a_fingerprint_too() -> None:
-    assert fingerprint([]) == fingerprint([])
+def test_nothing_has_a_fingerprint_too(tmp_path: Path) -> None:
+    root = make(tmp_path / "0", CASES["one layer"][0], "0")
+    assert fingerprint([]) == fingerprint([]) != fingerprint([root])

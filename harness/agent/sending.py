@@ -45,7 +45,7 @@ class Burst:
 
     def __init__(self, port: socket.socket, frames: bytearray, lengths: list[int]) -> None:
         self.port = port
-        self.frames = frames
+        self.frames = memoryview(frames)
         self.lengths = lengths
         self.patience = Patience()
         self.sent = 0

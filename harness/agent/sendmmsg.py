@@ -45,7 +45,7 @@ class Sender:
             message.header.iovlen = 1
         self.words = memoryview(self.vectors).cast("B").cast("Q")
 
-    def send(self, port: socket.socket, buffer: bytearray, lengths: list[int]) -> int:
+    def send(self, port: socket.socket, buffer: bytearray | memoryview, lengths: list[int]) -> int:
         """Send back-to-back frames of ``lengths`` from ``buffer``; return how many went out.
 
         Fewer than asked means that the next one was refused; its error is raised when it is

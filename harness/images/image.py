@@ -60,6 +60,11 @@ class Image(msgspec.Struct, frozen=True):
     stored: Stored | None = None
     """Where it is in the cache; None for ``host``."""
 
+    @property
+    def over(self) -> tuple[Path, ...]:
+        """What is laid over the whole system at the bottom, the first on top."""
+        return self.lower[:-1]
+
     def hold(self) -> Hold:
         """Keep the image from being removed until the hold is closed (it is a context manager), or
         this process ends. Raise :class:`ImageError` when it has been removed meanwhile."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -72,14 +73,9 @@ def write(
     place = "usr/lib/modules" if (layers[-1] / "lib").is_symlink() else "lib/modules"
     writer.add(place, stat.S_IFDIR | 0o755)
     writer.tree([modules], f"{place}/")
-    parents = {str(parent): None for name in files for parent in reversed(_above(name))}
-    for parent in parents:
-        writer.add(parent, stat.S_IFDIR | 0o755)
+    above = (reversed(PurePosixPath(name).parents[:-1]) for name in files)
+    for parent in dict.fromkeys(chain.from_iterable(above)):
+        writer.add(str(parent), stat.S_IFDIR | 0o755)
     for name, (mode, data) in files.items():
         writer.add(name, stat.S_IFREG | mode, data)
     writer.end()
-
-
-def _above(name: str) -> list[PurePosixPath]:
-    """The directories that a file lies in, but the root; the nearest first."""
-    return list(PurePosixPath(name).parents)[:-1]

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from harness.images.cache import full_disk_explained, images_directory
 from harness.images.errors import ImageError
+from harness.images.layers import merged
 
 SIZE = 1 << 30
 """Bytes. What is empty takes no room."""
@@ -48,17 +48,10 @@ def file(descriptor: int) -> str:
 def _give_to_root(descriptor: int, root: Path) -> None:
     commands = [
         f"set_inode_field {_quoted(place)} {owner} 0\n"
-        for place in _places(root)
+        for place in ("/", *(f"/{entry.place}" for entry in merged([root])))
         for owner in ("uid", "gid")
     ]
     _run(descriptor, "debugfs", "-w", "-f", "-", file(descriptor), stdin="".join(commands))
-
-
-def _places(root: Path) -> Iterator[str]:
-    yield "/"
-    for directory, names, files in os.walk(root):
-        for name in (*names, *files):
-            yield f"/{Path(directory, name).relative_to(root)}"
 
 
 def _quoted(place: str) -> str:

@@ -122,7 +122,7 @@ def template(
     failures = []
     for accelerator in accelerators():
         key = _key(image, stage, version, accelerator, enough[0])
-        name = f"{_label(image)}-{stage.name}-{enough[0]}-{accelerator}-{key}"
+        name = f"{_label(image, image.stored)}-{stage.name}-{enough[0]}-{accelerator}-{key}"
         shelf = _Shelf(directory() / name, image, image.stored, progress)
         try:
             return shelf.take(stage, accelerator, enough[0])
@@ -131,13 +131,11 @@ def template(
     raise ImageError(f"image {image.name} does not boot {'; '.join(failures)}")
 
 
-def _label(image: Image) -> str:
+def _label(image: Image, stored: Stored) -> str:
     """What the templates of an image are called: those of an installation laid over one of the
     catalogue have a name of their own, so that neither replaces the other's."""
-    assert image.stored is not None
-    over = image.lower[:-1]
-    own = _OVER + hashlib.sha256(os.fsencode(image.name)).hexdigest()[:8] if over else ""
-    return f"{image.stored.meta.name}{own}"
+    own = _OVER + hashlib.sha256(os.fsencode(image.name)).hexdigest()[:8] if image.over else ""
+    return f"{stored.meta.name}{own}"
 
 
 def directory() -> Path:
@@ -149,8 +147,7 @@ class _Shelf:
     """The place of one template in the cache."""
 
     def __init__(self, path: Path, image: Image, stored: Stored, progress: Progress) -> None:
-        self._path, self._layers, self._progress = path, image.lower, progress
-        self._name = image.name
+        self._path, self._image, self._progress = path, image, progress
         self._kernel = stored.path / kernel.DIRECTORY
 
     def take(self, stage: Stage, accelerator: str, cards: int) -> Template:
@@ -176,7 +173,7 @@ class _Shelf:
         return _beside(self._path, what)
 
     def _waiting(self, by_whom: str) -> None:
-        self._progress(f"{self._name}: waiting for {by_whom}, which boots it")
+        self._progress(f"{self._image.name}: waiting for {by_whom}, which boots it")
 
     def _is_whole(self) -> bool:
         if not self._path.is_dir():
@@ -186,7 +183,7 @@ class _Shelf:
         except (OSError, msgspec.DecodeError):
             whole = False
         if not whole:
-            self._progress(f"{self._name}: the template in {self._path} is damaged")
+            self._progress(f"{self._image.name}: the template in {self._path} is damaged")
         return whole
 
     def _sweep(self) -> None:
@@ -212,11 +209,13 @@ class _Shelf:
                     shutil.rmtree(half_made, ignore_errors=True)
 
     def _make(self, stage: Stage, machine: Machine) -> None:
-        release = kernel.require(self._kernel, self._name)
+        release = kernel.require(self._kernel, self._image.name)
         refusal = self._beside("refused")
         if refusal.is_file():
             raise NodeError(refusal.read_text(encoding="utf-8"))
-        self._progress(f"{self._name}: booting Linux {release} once, under {machine.accelerator}")
+        self._progress(
+            f"{self._image.name}: booting Linux {release} once, under {machine.accelerator}"
+        )
         try:
             self._boot(stage, machine)
         except NodeError as error:
@@ -238,11 +237,11 @@ class _Shelf:
         try:
             with (staging / INITRAMFS).open("wb") as sink:
                 modules = self._kernel / kernel.MODULES
-                initramfs.write(sink, self._layers, modules, _files())
+                initramfs.write(sink, self._image.lower, modules, _files())
             vm.make_template(
                 machine._replace(initramfs=staging / INITRAMFS), staging, stage.prepare
             )
-            meta = _Meta(_describe(staging), tuple(map(str, self._layers[:-1])))
+            meta = _Meta(_describe(staging), tuple(map(str, self._image.over)))
             (staging / META).write_bytes(msgspec.json.encode(meta))
             staging.rename(self._path)
         finally:
@@ -347,7 +346,7 @@ def _key(image: Image, stage: Stage, version: str, accelerator: str, cards: int)
     plugs = Plugs(channel=3, monitor=4, console=5, disk=6)
     parts = (
         str(image.key),
-        fingerprint(image.lower[:-1]),
+        fingerprint(image.over),
         *stage[:2],
         version,
         *qemu.command_line(machine, Path("ram"), plugs, private=False, incoming=False),
