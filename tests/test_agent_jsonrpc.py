@@ -358,6 +358,19 @@ def test_a_question_waits_for_those_that_it_comes_after(node: RemoteNode, server
     assert pending.result() == ["slow", "first", "second", "last"]
 
 
+def test_a_question_that_is_asked_several_times(node: RemoteNode, server: Server) -> None:
+    questions = [Question("often", times=3), Question("next", (0,))]
+    pending = node.json_rpc_all_soon(server.path, questions)
+    peer = server.accept()
+    asked = heard(peer, 3)
+    assert [one["method"] for one in asked] == ["often"] * 3
+    for number, question in enumerate(asked):
+        answer(peer, question, number)
+    (question,) = heard(peer)
+    answer(peer, question, "next")
+    assert pending.result() == [2, "next"]
+
+
 def test_the_next_question_is_asked_in_the_middle_of_an_answer(
     node: RemoteNode, server: Server
 ) -> None:

@@ -33,10 +33,11 @@ class Quiet:
 
     def __init__(self, answers: Iterator[Answered]) -> None:
         self._answers = answers
-        self.asked = 0
+        self.asked: list[int | None] = []
+        """How often its processor had been idle, for every time that it was to be so again."""
 
-    def queues(self, _threads: object) -> Answered:
-        self.asked += 1
+    def queues(self, _threads: object, idle: int | None) -> Answered:
+        self.asked.append(idle)
         return next(self._answers)
 
 
@@ -71,7 +72,7 @@ def test_a_processor_of_its_own_has_to_have_been_idle() -> None:
     # It would be waited for if there was a spell.
     drain.learn_latency(1e9)
     assert drain.finish() == ""
-    assert node.asked == 4
+    assert node.asked == [None, 4, 4, 4]
 
 
 def test_one_that_is_never_idle_is_named() -> None:

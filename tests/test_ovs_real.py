@@ -360,6 +360,14 @@ def test_looking_is_over_the_sockets(switch: Switch) -> None:
     assert len(switch.node.commands) == ran
 
 
+def test_to_settle_does_not_wait_for_what_comes_by_itself(switch: Switch) -> None:
+    """Rounds of revalidation that ovs-vswitchd begins by itself come too late for the questions."""
+    seldom = "other_config={max-idle=3600000, max-revalidator=3600000}"
+    switch.vsctl("set", "Open_vSwitch", ".", seldom)
+    for _ in range(400):
+        switch.settle_soon().result()
+
+
 def test_what_is_not_there_is_an_error(switch: Switch) -> None:
     with pytest.raises(OvsError, match="hv1: there is no interface nope"):
         switch.ofport("nope")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 
 from .captures import Captures
 from .packets import packet_sockets
@@ -11,6 +12,9 @@ from .requests import Fields, Operations, Request
 from .sending import Sending
 
 NETLINK_GENERIC = b"16"
+REST, NAP = 0.02, 0.0005
+"""Seconds that are waited at most for a processor to have nothing to do, and between two looks
+whether it had."""
 
 
 class Looks:
@@ -27,7 +31,10 @@ class Looks:
         kernel's backlogs had no room for, how often the processor was idle (where that is counted),
         and in the blob the counters of the interfaces (/proc/net/dev). With ``threads``, a process
         and the beginning of its threads' names, also what those threads do, and what waits in
-        generic netlink sockets."""
+        generic netlink sockets. With ``idle``, how often the processor had been idle by an earlier
+        look, not before it was again, if that is soon."""
+        if self.counts_idling and request["idle"] is not None:
+            rest(request["idle"])
         own = self._sending.inodes() | self._captures.inodes()
         sockets = [found for found in packet_sockets() if found[0] not in own]
         answer: Fields = {"sockets": sockets, "backlog": backlog_drops()}
@@ -74,6 +81,14 @@ def times_idle() -> int:
     """How often that was so far (/proc/schedstat: cpuN yields 0 schedules idles …)."""
     lines = slurp("/proc/schedstat").splitlines()
     return sum(int(line.split()[4]) for line in lines if line.startswith(b"cpu"))
+
+
+def rest(idle: int) -> None:
+    """Let the processor run out of what it has to do, if it has not since that count. Who asks
+    again and again without this keeps it busy with answers."""
+    end = time.monotonic() + REST
+    while times_idle() == idle and time.monotonic() < end:
+        time.sleep(NAP)
 
 
 def netlink_unread() -> int:

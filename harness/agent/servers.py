@@ -35,6 +35,8 @@ class Conversation:
             if due and place not in self.begun and not self.over:
                 self.begun.add(place)
                 try:
+                    for _ in range(request["times"] - 1):
+                        self.ask(request, self.timeout, _ignore)
                     self.ask(request, self.timeout, partial(self.take, place))
                 except (OSError, ValueError) as error:
                     self.end(error)
@@ -152,6 +154,10 @@ class Servers:
         if taker is not None:
             said = "no answer in time" + (f": {why}" if why else "")
             taker(None, OSError(errno.ETIMEDOUT, said))
+
+
+def _ignore(answer: Any, error: Optional[Exception]) -> None:
+    """An answer that another one stands for, on the same connection and behind it."""
 
 
 def _tell_answer(request: Request, answer: Any, error: Optional[Exception]) -> None:

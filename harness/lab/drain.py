@@ -149,9 +149,14 @@ class Drain:
         """How long the quiet at the end lasts, in seconds."""
         return min(LONGEST_SPELL, max(SHORTEST_SPELL, SPELL_PER_LATENCY * self._latency))
 
-    def look(self) -> Look:
-        """Read every switch's queues and counters, all at once."""
-        asked = {name: node.queues(self._handlers_of(name)) for name, node in self._nodes.items()}
+    def look(self, before: Look | None = None) -> Look:
+        """Read every switch's queues and counters, all at once; with a look ``before``, when the
+        processors had nothing to do since, where nodes have some of their own."""
+        idle = before.idle if before else {}
+        asked = {
+            name: node.queues(self._handlers_of(name), idle.get(name))
+            for name, node in self._nodes.items()
+        }
         return look.take(asked, self._carried, self._drops)
 
     def _handlers_of(self, name: str) -> tuple[int, str] | None:
@@ -197,7 +202,7 @@ class Drain:
             spell = 0.0 if before.idle.keys() == self._nodes.keys() else self.spell
             _wait(spell if quiet else pause)
             datapaths = dict(map(_answered, asked))
-            after = self.look()
+            after = self.look(before if quiet else None)
             rests = after.still(before) and not after.busy(before) and not after.under_way()
             if quiet and rests:
                 return self._unaccounted(after, datapaths)

@@ -63,6 +63,8 @@ class Question(NamedTuple):
     """Numbers connections to the same socket."""
     may_fail: bool = False
     """Whether an error is an answer like any other; the result is then None."""
+    times: int = 1
+    """How often it is asked, all at once; the result is the last one's."""
 
 
 class Node(Protocol):

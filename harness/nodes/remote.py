@@ -187,7 +187,13 @@ class RemoteNode:
         may take ``timeout`` seconds. The result is the list of their results."""
         bound = timeout * self.patience
         asked = [
-            {"method": one.method, "params": [], "after": list(one.after), "line": one.line}
+            {
+                "method": one.method,
+                "params": [],
+                "after": list(one.after),
+                "line": one.line,
+                "times": one.times,
+            }
             for one in questions
         ]
         methods = list(dict.fromkeys(one.method for one in questions))
@@ -287,7 +293,7 @@ class RemoteNode:
         self.channel.events.update(zip(numbers, handlers, strict=True))
         return numbers
 
-    def queues(self, threads: tuple[int, str] | None = None) -> Answer:
+    def queues(self, threads: tuple[int, str] | None = None, idle: int | None = None) -> Answer:
         """What waits in the packet sockets of the node's own network namespace, the harness's
         aside. Value: ``sockets`` ([inode, interface index, bytes that wait, frames dropped or None]
         each) and ``backlog``, the frames that the machine's kernel had no room for while they were
@@ -296,9 +302,11 @@ class RemoteNode:
 
         With ``threads``, a process id and the beginning of its threads' names, there is also
         ``threads`` (the state of each as a letter, and how often a processor was taken from it) and
-        ``unread``, the bytes that wait in generic netlink sockets.
+        ``unread``, the bytes that wait in generic netlink sockets. With ``idle`` from an earlier
+        answer, the look is taken when the processor had nothing to do since, if that is soon.
         """
-        return self.channel.ask("queues", {"threads": threads}, what="read queues and counters")
+        request = {"threads": threads, "idle": idle}
+        return self.channel.ask("queues", request, what="read queues and counters")
 
     def sync_captures(self, captures: Sequence[int]) -> Answer:
         """Value: frames and drops counted by the kernel, for each capture, once all that were
