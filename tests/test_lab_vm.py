@@ -86,6 +86,15 @@ def test_a_link_that_is_down_takes_the_carrier_from_the_other_end(lab: Lab) -> N
     assert lab.probe("wire-s1", to="wire-s2").heard_at == {"wire-s2"}
 
 
+def test_no_frame_vanishes_between_a_link_that_comes_back_and_the_carrier(lab: Lab) -> None:
+    with lab.traffic(rate=1000, pairs=[("wire-s1", "wire-s2")]) as traffic:
+        for _ in range(8):
+            for up in (False, True):
+                lab.set_link("s1", "to-wire", up=up)
+    # Frames were lost where that was counted: it would not be known otherwise.
+    assert traffic.leaked == traffic.duplicates == []
+
+
 def test_a_hub_s_other_ends_keep_their_carrier(lab: Lab) -> None:
     lab.set_link("s1", "to-hub", up=False)
     assert lab.probe("hub-s2").heard_at == {"hub-s3"}

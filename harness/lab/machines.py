@@ -109,9 +109,10 @@ class MachineSite:
             self._relay.plug(number, place, up=False)
             self._received_all(switch, interface)
         self._nodes[switch].change_links([change]).result()
+        # What comes to a card without a carrier is lost, and nobody counts it.
+        self._set_carrier_behind(wire, place, up=up)
         if up:
             self._relay.plug(number, place, up=True)
-        self._set_carrier_behind(wire, place, up=up)
 
     def _set_carrier_behind(self, wire: Wire, place: int, *, up: bool) -> None:
         """Let the other end of an underlay, if there is just one, have a carrier, or none."""
