@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import traceback
+import os
 from typing import Any, Callable, Dict
 
 Fields = Dict[str, Any]
@@ -56,9 +56,21 @@ class Request:
             job()
         except (OSError, ValueError) as error:
             self.refuse(error)
-        except Exception:  # noqa: BLE001 - the caller is told where, and the node lives on
+        except Exception as error:  # noqa: BLE001 - the caller is told where, and the node lives on
             # A defect of the agent's own.
-            self.fail("the agent failed: " + traceback.format_exc(limit=-4))
+            self.fail(f"the agent failed: {_whereabouts(error)}")
+
+
+def _whereabouts(error: Exception) -> str:
+    """An error and the last places that it came through. Python's own words for that need modules
+    that it loads only then; once the root file system has changed, none can be loaded."""
+    places = []
+    step = error.__traceback__
+    while step is not None:
+        file = os.path.basename(step.tb_frame.f_code.co_filename)
+        places.append(f"{file}:{step.tb_lineno}")
+        step = step.tb_next
+    return f"{type(error).__name__}: {error} ({' > '.join(places[-4:])})"
 
 
 Operation = Callable[[Request], None]

@@ -170,23 +170,24 @@ class Qemu:
         line = _ending_with_us(
             command_line(machine, ram, plugs, private=private, incoming=incoming)
         )
+        # A pipe would have to be read all the time, or QEMU waits once it is full.
+        self._printed = os.fdopen(os.memfd_create("printed"), "w+b")
         with monitor:
             try:
                 self.process = subprocess.Popen(
                     line,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
+                    stderr=self._printed,
                     pass_fds=[*plugs[:4], *plugs.cables],
                     start_new_session=True,
                 )
             except OSError as error:
+                self._printed.close()
                 self._monitor.close()
                 raise QemuError(f"cannot start {line[0]}: {error.strerror}") from None
         self._lines = self._monitor.makefile("rb")
         self._events: list[dict[str, Any]] = []
-        self._said = ""
-        """What it printed, once it has ended."""
         try:
             if "QMP" not in self._read(_BOUND, "its greeting"):
                 raise QemuError("QEMU's monitor did not greet")
@@ -270,11 +271,15 @@ class Qemu:
 
     def _ended(self, when: str) -> QemuError:
         self.process.kill()
-        assert self.process.stderr is not None
-        if not self.process.stderr.closed:
-            self._said += self.process.stderr.read().decode(errors="replace").strip()[-2000:]
         self.process.wait()
-        return QemuError(f"QEMU ended {when}: {self._said or 'it printed nothing'}")
+        return QemuError(f"QEMU ended {when}: {self._said() or 'it printed nothing'}")
+
+    def _said(self) -> str:
+        """What it printed last."""
+        if self._printed.closed:
+            return ""
+        self._printed.seek(0)
+        return self._printed.read().decode(errors="replace").strip()[-2000:]
 
     def fate(self) -> str:
         """What ended it, in words, if it was not its machine. To be asked for when its streams
@@ -291,7 +296,6 @@ class Qemu:
         """End it. Idempotent."""
         self.process.kill()
         self.process.wait()
-        if self.process.stderr is not None:
-            self.process.stderr.close()
+        self._printed.close()
         self._lines.close()
         self._monitor.close()
