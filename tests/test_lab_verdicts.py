@@ -18,6 +18,7 @@ import pytest
 from harness.lab import Lab, Traffic
 from harness.lab.look import Look
 from harness.nodes.namespace import Fabric
+from harness.ovs.switch import Counters
 from harness.polling import eventually
 from harness.topology import Topology
 from harness.traffic import Reach, Unknown
@@ -48,6 +49,14 @@ def two_switches() -> Topology:
 @pytest.fixture
 def lab(make_lab: MakeLab) -> Lab:
     return make_lab(one_switch())
+
+
+def test_a_switch_without_a_bridge_has_nothing_under_way(make_lab: MakeLab) -> None:
+    topo = one_switch()
+    topo.switch("bare")
+    lab = make_lab(topo)
+    assert lab.probe_all().reach == Reach.groups("abc")
+    assert lab.switch("bare").datapath_counters() == Counters(0, 0, 0)
 
 
 def send_signal(lab: Lab, name: str) -> None:
@@ -111,9 +120,9 @@ def test_frames_that_the_kernel_lost_on_their_way_make_it_unknown(
     look = lab.engine.drain.look
     counts = itertools.count(5)
 
-    def look_at_a_busy_machine() -> Look:
+    def look_at_a_busy_machine(before: Look | None = None) -> Look:
         return msgspec.structs.replace(
-            look(), backlogs={"s1": next(counts) if backlog_dropped else 5}
+            look(before), backlogs={"s1": next(counts) if backlog_dropped else 5}
         )
 
     monkeypatch.setattr(lab.engine.drain, "look", look_at_a_busy_machine)

@@ -67,7 +67,7 @@ class _Question(NamedTuple):
     """What a switch was asked, and has not answered yet."""
 
     switch: Switch
-    datapaths: Pending
+    datapaths: Task[str]
     waiting: Task[bool] | None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from harness.nodes.base import Completed, Node, NodeError, Pending
+from harness.nodes.base import Completed, Node, NodeError, Question
 from harness.ovs import apply, daemons, identity, kmod, layout, reading, settling
 from harness.ovs.daemons import Daemon
 from harness.ovs.errors import ConfigurationError, DaemonError, OvsError, PortError, PortFailure
@@ -322,11 +322,17 @@ class Switch:
         """That of ovs-vswitchd."""
         return self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
 
-    def datapaths_soon(self) -> Pending:
+    def datapaths_soon(self) -> Task[str]:
         """Have the main thread of ovs-vswitchd describe its datapaths, not waited for: text for
         :func:`parse_datapaths`. With the netdev datapath and without PMD threads it is the thread
         that forwards frames, between answers, so an answer says that it has none in hand."""
-        return self.node.json_rpc_soon(self._control_socket, "dpctl/show", [])
+        return Task(self._datapaths())
+
+    def _datapaths(self) -> Steps[str]:
+        # Where there is no datapath, it is an error without a word.
+        shown = [Question("dpctl/show", may_fail=True)]
+        ((answer,),) = yield [self.node.json_rpc_all_soon(self._control_socket, shown)]
+        return answer or ""
 
     @property
     def database(self) -> Database:
@@ -380,7 +386,7 @@ class Switch:
 
     def datapath_counters(self) -> Counters:
         """What happened to all frames so far, over all datapaths of the switch."""
-        found = parse_datapaths(self.unixctl("dpctl/show")).values()
+        found = parse_datapaths(self.datapaths_soon().result()).values()
         return sum((counters for counters, _ports in found), Counters(0, 0, 0))
 
 
