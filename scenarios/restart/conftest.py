@@ -119,14 +119,14 @@ _COUNTERS: dict[str, str] = {"arrive at": "tx_packets", "come from": "rx_packets
 def _more(lab: Lab, hosts: Iterable[str], what: str, frames: int) -> None:
     """Wait until each host has been sent, or has sent, so many frames more."""
     names = sorted(hosts)
+    ports = [(switch, port) for switch, _bridge, port in map(lab.place_of, names)]
 
     def counts() -> list[int]:
-        found = []
-        for name in names:
-            switch, _bridge, port = lab.place_of(name)
-            path = f"/sys/class/net/{port}/statistics/{_COUNTERS[what]}"
-            found.append(int(switch.node.read_file(path)))
-        return found
+        asked = [
+            switch.node.read_files_soon([f"/sys/class/net/{port}/statistics/{_COUNTERS[what]}"])
+            for switch, port in ports
+        ]
+        return [int(content or 0) for answer in asked for content in answer.result()]
 
     wanted = [count + frames for count in counts()]
     eventually(
