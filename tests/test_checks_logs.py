@@ -16,6 +16,7 @@ from harness.traffic.operations import Begun, Ended, Event
 MS = 1_000_000
 NOON = 1_795_262_400_000 * MS
 """2026-11-21T12:00:00Z"""
+UPCALL = "ofproto_dpif_upcall(revalidator1)"
 
 
 def at(ms: int, words: str) -> str:
@@ -59,6 +60,8 @@ def history(
         ("timeval|WARN|adjusting time by 9 s", 1, (), "timeval|WARN|adjusting"),
         ("ovs_rcu(urcu3)|WARN|blocked 2018 ms waiting for handler1 to quiesce", 1, (), ""),
         ("ovs_rcu|WARN|blocked 128000 ms waiting for main to quiesce", 1, (), "ovs_rcu|WARN"),
+        (f"{UPCALL}|WARN|Spent an unreasonably long 2394ms dumping flows", 1, (), ""),
+        (f"{UPCALL}|WARN|Spent an unreasonably long 234567ms dumping flows", 1, (), UPCALL),
         ("jsonrpc|WARN|unix#2: receive error: Connection reset by peer", 1, (), ""),
         ("reconnect|WARN|unix#2: connection dropped (Connection reset by peer)", 1, (), ""),
         ("jsonrpc|WARN|unix#2: syntax error: line 1, column 1", 1, (), "jsonrpc|WARN"),

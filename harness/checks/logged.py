@@ -45,6 +45,12 @@ EXPECTED = (
     Expected(
         re.compile(r"^ovs_rcu(\(\S+\))?\|WARN\|blocked \d{4,5} ms waiting for \S+ to quiesce")
     ),
+    Expected(
+        re.compile(
+            r"^ofproto_dpif_upcall(\(\S+\))?\|WARN\|"
+            r"Spent an unreasonably long \d{4,5}ms dumping flows"
+        )
+    ),
     # An interface that somebody sets down while ovs-vswitchd sends to it or reads from it.
     Expected(re.compile(r"\|error (sending|receiving) .*: Network is down"), True),
 )
