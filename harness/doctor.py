@@ -20,7 +20,7 @@ from harness.images import kernel, templates
 from harness.nodes.base import NodeError
 from harness.nodes.namespace import Fabric
 
-Area = Literal["node", "vm", "build", "image", "kernel"]
+Area = Literal["node", "vm", "engine", "build", "image", "kernel"]
 
 _DISK_NEEDED = 500 << 20
 _BOUND = 30.0
@@ -45,8 +45,8 @@ class Finding:
     """One thing that was tried. ``remedy`` is a command or setting; empty when ``ok``."""
 
     area: Area
-    """What can't be done without it: run any node made of namespaces, run any virtual machine,
-    build any image, run this one image, or boot this one image's kernel."""
+    """What can't be done without it: run any node made of namespaces, run any virtual machine, run
+    any container, build any image, run this one image, or boot this one image's kernel."""
     subject: str
     ok: bool
     said: str
@@ -67,6 +67,7 @@ def examine() -> list[Finding]:
     found = _examine_node()
     nodes_run = all(finding.ok for finding in found)
     found += _examine_machines()
+    found.append(_examine_engine())
     found += _examine_building()
     found += [_examine_image(name, nodes_run) for name in (*images.catalogue(), "host")]
     found += [_examine_kernel(name) for name in images.catalogue()]
@@ -75,15 +76,15 @@ def examine() -> list[Finding]:
 
 def targets(findings: Sequence[Finding]) -> list[TargetFinding]:
     """What follows from ``findings`` for each target."""
-    areas: dict[Area, tuple[Area, tuple[str, ...]]] = {
-        "image": ("node", ("namespace/netdev",)),
-        "kernel": ("vm", ("vm/kernel", "vm/netdev")),
+    needed: dict[Area, list[tuple[Area, str]]] = {
+        "image": [("node", "namespace/netdev"), ("engine", "docker/netdev")],
+        "kernel": [("vm", "vm/kernel"), ("vm", "vm/netdev")],
     }
     return [
-        _conclude(f"{finding.subject}/{kind}", findings, areas[finding.area][0], finding)
+        _conclude(f"{finding.subject}/{kind}", findings, area, finding)
         for finding in findings
-        if finding.area in areas
-        for kind in areas[finding.area][1]
+        for area, kind in needed.get(finding.area, [])
+        if (finding.subject, area) != ("host", "engine")
     ]
 
 
@@ -220,6 +221,25 @@ def _examine_kernel(name: str) -> Finding:
     return Finding("kernel", name, True, f"Open vSwitch {image.version}, Linux {release}")
 
 
+# ------------------------------------------------------------------------------- containers
+
+
+def _examine_engine() -> Finding:
+    # The SDK takes half a second to load, which nobody but this needs here.
+    from harness.nodes.containers.engine import Engine, EngineError
+
+    try:
+        engine = Engine()
+    except EngineError as error:
+        remedy = "install and start Docker or Podman: only targets with the backend docker need one"
+        return Finding("engine", "container engine", False, str(error), remedy)
+    engine.close()
+    kind = "Podman" if engine.is_podman else "Docker"
+    return Finding(
+        "engine", "container engine", True, f"{kind} {engine.version} at {engine.address.url}"
+    )
+
+
 # ----------------------------------------------------------------------------------- images
 
 
@@ -318,6 +338,7 @@ def report(findings: Sequence[Finding]) -> None:
     titles: dict[Area, str] = {
         "node": "Running nodes made of namespaces",
         "vm": "Running virtual machines",
+        "engine": "Running containers",
         "build": "Building images",
     }
     for area, title in titles.items():

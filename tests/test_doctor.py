@@ -33,7 +33,30 @@ def test_a_target_runs_when_nothing_is_missing_for_it(
     findings: list[Finding], expected: dict[str, str]
 ) -> None:
     found = {target.target: "" if target.ok else target.said for target in targets(findings)}
-    assert found == {f"{image}/namespace/netdev": said for image, said in expected.items()}
+    of_namespaces = {name: said for name, said in found.items() if "/namespace/" in name}
+    assert of_namespaces == {f"{image}/namespace/netdev": said for image, said in expected.items()}
+
+
+ENGINE = Finding("engine", "container engine", True, "Docker 20.10")
+NO_ENGINE = Finding("engine", "container engine", False, "nobody answers", "start it")
+HOST = Finding("image", "host", True, "Open vSwitch 3.1.0")
+
+
+@pytest.mark.parametrize(
+    ("findings", "missing"),
+    [
+        ([ENGINE, TRIXIE], {"trixie": ""}),
+        ([BROKEN, ENGINE, TRIXIE], {"trixie": ""}),
+        ([NO_ENGINE, TRIXIE], {"trixie": "missing: container engine"}),
+        ([ENGINE, HOST], {}),
+    ],
+)
+def test_a_container_needs_an_engine_and_an_image_of_the_catalogue(
+    findings: list[Finding], missing: dict[str, str]
+) -> None:
+    found = {target.target: "" if target.ok else target.said for target in targets(findings)}
+    of_engine = {name: said for name, said in found.items() if "/docker/" in name}
+    assert of_engine == {f"{image}/docker/netdev": said for image, said in missing.items()}
 
 
 QEMU = Finding("vm", "QEMU", True, "QEMU 7.2")
@@ -61,9 +84,10 @@ def test_a_vm_target_needs_qemu_and_a_kernel_and_nothing_else(
 
 
 def test_a_namespace_target_needs_no_qemu() -> None:
-    found = {target.target: target.ok for target in targets([OK, NO_QEMU, TRIXIE, LINUX])}
+    found = {target.target: target.ok for target in targets([OK, NO_QEMU, ENGINE, TRIXIE, LINUX])}
     assert found == {
         "trixie/namespace/netdev": True,
+        "trixie/docker/netdev": True,
         "trixie/vm/kernel": False,
         "trixie/vm/netdev": False,
     }
@@ -148,7 +172,7 @@ def test_every_probe_says_what_it_is_for_and_every_failure_how_to_mend_it() -> N
     assert default_target() in {target.target for target in targets(findings)}
     for finding in findings:
         assert finding.said
-        if finding.area in ("node", "vm") and not finding.ok:
+        if finding.area in ("node", "vm", "engine") and not finding.ok:
             assert finding.remedy
     machines = {finding.subject for finding in findings if finding.area == "vm"}
     assert machines >= {"QEMU", "accelerator"}

@@ -17,23 +17,25 @@ from .commands import Commands
 from .files import Files
 from .interfaces import Interfaces
 from .looks import Looks
-from .loop import Loop
+from .loop import File, Loop
 from .machine import Machine
 from .requests import Operations, Request
 from .sending import Sending
 from .servers import Servers
 from .side_by_side import SideBySide
 from .spaces import Spaces
+from .underlays import Underlays
 
 
 class Agent:
     """Serves one stream until it ends."""
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: ByteStream, sink: File | None = None) -> None:
+        """``sink`` is what has room to write to or not, if that is not the stream itself."""
         self.loop = Loop()
         self.children = Children(self.loop)
         self.spaces = Spaces()
-        self._channel = Channel(stream, self.loop, self._take)
+        self._channel = Channel(stream, self.loop, self._take, sink)
         self._sending = Sending(self.loop, self.spaces)
         side_by_side = SideBySide(self.loop)
         self._captures = Captures(self.loop, self._channel, side_by_side, self.spaces)
@@ -48,6 +50,7 @@ class Agent:
         self.offer(self._captures.operations)
         self.offer(self.looks.operations)
         self.offer(Machine(self.spaces).operations)
+        self.offer(Underlays(self.spaces).operations)
 
     def offer(self, operations: Operations) -> None:
         """Do these too when they are asked for, in place of any that go by the same names."""

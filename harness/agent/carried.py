@@ -11,6 +11,23 @@ from agent.program import main
 
 main()
 """
+BOOT = """\
+import os, sys
+def take(size):
+    data = b""
+    while len(data) < size:
+        more = os.read(0, size - len(data))
+        if not more:
+            sys.exit("the stream ended before the agent had come")
+        data += more
+    return data
+program = os.memfd_create("agent", 0)
+with open(program, "wb", closefd=False) as file:
+    file.write(take(int.from_bytes(take(4), "big")))
+os.execv(sys.executable, [sys.executable, "-I", f"/proc/self/fd/{program}", "-"])
+"""
+"""Begins an agent (``python3 -I -c BOOT``) where there is nothing but two pipes, the first of which
+brings the agent itself (:func:`shipped`): no file is left of it."""
 MADE = (1980, 1, 1, 0, 0, 0)
 """The time of everything in the file: the same modules make the same file."""
 
@@ -29,3 +46,9 @@ def program() -> bytes:
         for name, content in {"__main__.py": MAIN.encode(), **modules()}.items():
             archive.writestr(zipfile.ZipInfo(name, MADE), content)
     return made.getvalue()
+
+
+def shipped() -> bytes:
+    """What goes over the stream to :data:`BOOT`, before all else."""
+    carried = program()
+    return len(carried).to_bytes(4, "big") + carried

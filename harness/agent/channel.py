@@ -6,7 +6,7 @@ import json
 import struct
 from typing import Callable, List, Protocol
 
-from .loop import Loop
+from .loop import File, Loop
 from .requests import Fields, Request
 
 HEADER = struct.Struct("!II")
@@ -29,8 +29,16 @@ class Channel:
     """Hands on each request that comes. Raises EOFError out of the loop when the stream ends, or
     when what comes makes no sense."""
 
-    def __init__(self, stream: ByteStream, loop: Loop, take: Callable[[Request], None]) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        loop: Loop,
+        take: Callable[[Request], None],
+        sink: File | None = None,
+    ) -> None:
         self._stream, self._loop, self._take = stream, loop, take
+        self._sink: File = stream if sink is None else sink
+        """What has room to write to, or not."""
         self._inbox = bytearray()
         self._outbox: list[memoryview] = []
         self.unsent = 0
@@ -64,7 +72,7 @@ class Channel:
             pass
         except ConnectionError as error:
             raise EOFError from error
-        self._loop.watch_room(self._stream, bool(self._outbox))
+        self._loop.watch_room(self._sink, bool(self._outbox))
 
     def _ready(self, _: object) -> None:
         try:

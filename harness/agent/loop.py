@@ -32,11 +32,33 @@ class Loop:
         self._selector.register(file, selectors.EVENT_READ, (action, argument))
 
     def watch_room(self, file: File, wanted: bool) -> None:
-        """Whether to call that action also whenever there is room to write."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
-        key = self._selector.get_key(file)
-        if key.events != events:
-            self._selector.modify(file, events, key.data)
+        """Whether to call that action also whenever there is room to write. A file that is only
+        ever written to has none: the loop just goes on then."""
+        key = self._selector.get_map().get(file)
+        read = key is not None and bool(key.events & selectors.EVENT_READ)
+        action, argument = (_go_on, None) if key is None else key.data
+        self.want(file, action, argument, read=read, room=wanted)
+
+    def want(
+        self,
+        file: File,
+        action: Callable[[Any], object],
+        argument: object = None,
+        *,
+        read: bool,
+        room: bool,
+    ) -> None:
+        """Call ``action(argument)`` from now on whenever there is something to ``read``, or
+        ``room`` to write, and for nothing else."""
+        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if room else 0)
+        key = self._selector.get_map().get(file)
+        if key is None:
+            if events:
+                self._selector.register(file, events, (action, argument))
+        elif not events:
+            self._selector.unregister(file)
+        elif key.events != events:
+            self._selector.modify(file, events, (action, argument))
 
     def leave(self, file: File) -> None:
         """Watch it no more."""
@@ -63,3 +85,7 @@ class Loop:
         while self._timers and self._timers[0][0] <= now:
             _when, _number, action = heapq.heappop(self._timers)
             action()
+
+
+def _go_on(_: object) -> None:
+    pass

@@ -1,4 +1,4 @@
-"""The agent as a program: on a stream that is file descriptor 0, or on a machine's own device."""
+"""The agent as a program: on a stream at file descriptor 0, on two pipes, or on a device."""
 
 from __future__ import annotations
 
@@ -32,11 +32,35 @@ class Device:
         return os.writev(self.fd, buffers)
 
 
+class Pipes:
+    """Two pipes as a stream: what comes is read from one, what goes is written to the other."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source, self.sink = source, sink
+
+    def setblocking(self, flag: bool) -> None:
+        os.set_blocking(self.source, flag)
+        os.set_blocking(self.sink, flag)
+
+    def fileno(self) -> int:
+        return self.source
+
+    def recv(self, size: int) -> bytes:
+        return os.read(self.source, size)
+
+    def sendmsg(self, buffers: list[memoryview]) -> int:
+        return os.writev(self.sink, buffers)
+
+
 def main() -> None:
-    """Serve the device that is named, or the stream on file descriptor 0."""
+    """Serve the device that is named, the pipes on file descriptors 0 and 1 (``-``), or the stream
+    on file descriptor 0."""
     enter_environment()
     if len(sys.argv) == 1:
         Agent(socket.socket(fileno=os.dup(0))).serve()
+        return
+    if sys.argv[1] == "-":
+        serve_pipes()
         return
     # The first process of a machine that is a node and nothing else.
     quieten()
@@ -46,3 +70,13 @@ def main() -> None:
     agent = Agent(Device(sys.argv[1]))
     agent.looks.counts_idling = count_idling()
     agent.serve()
+
+
+def serve_pipes() -> None:
+    """Serve standard input and output, which nothing that is started from here has as its own."""
+    pipes = Pipes(os.dup(0), os.dup(1))
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in (0, 1):
+        os.dup2(null, descriptor)
+    os.umask(0o022)
+    Agent(pipes, pipes.sink).serve()

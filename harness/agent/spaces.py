@@ -75,14 +75,18 @@ class Spaces:
 
     def make(self, request: Request) -> None:
         """Make network namespaces, loopback up, without IPv6 until an address asks for it."""
+        self.create(*request["names"])
+        request.reply()
+
+    def create(self, *names: str) -> None:
+        """See :meth:`make`."""
         try:
-            for name in request["names"]:
+            for name in names:
                 check(libc.unshare(CLONE_NEWNET), "unshare")
                 self.take(name, _open_own())
                 quieten()
         finally:
             check(libc.setns(self.home, CLONE_NEWNET), "setns back")
-        request.reply()
 
     def remove(self, request: Request) -> None:
         """Let go of network namespaces."""

@@ -30,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     one = commands.add_parser("build", help="make images that the cache lacks")
     one.add_argument("names", nargs="*", metavar="NAME", help=f"default: {default_name()}")
     one.add_argument("--mirror", metavar="URL", help=f"a Debian mirror (or set {MIRROR_VARIABLE})")
+    one.add_argument("--docker", action="store_true", help="give them to the container engine too")
     one.set_defaults(run=_build)
 
     one = commands.add_parser("list", help="what there is")
@@ -87,7 +88,12 @@ def _build(arguments: argparse.Namespace) -> int:
     for name in arguments.names or [default_name()]:
         with shown() as progress:
             stored = build(name, mirror=arguments.mirror, progress=progress)
-        print(f"{name}: Open vSwitch {stored.meta.version} in {stored.path}")
+            place = str(stored.path)
+            if arguments.docker:
+                from harness.images.engines import load
+
+                place += f", and in the engine as {load(resolve(name), progress=progress)}"
+        print(f"{name}: Open vSwitch {stored.meta.version} in {place}")
     return 0
 
 
@@ -96,29 +102,53 @@ def _list(_: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Image", "Open vSwitch", "MiB", "VM templates", "Built", "", box=box.SIMPLE)
+    in_engine, no_engine = _in_engine()
+    sizes = ("Namespace", "VM", "Docker")
+    table = Table("Image", "Open vSwitch", *(f"{one}, MiB" for one in sizes), "Built", "")
+    table.box = box.SIMPLE
     there = list_images()
     for stored in there:
         meta = stored.meta
         state = catalogue()[meta.name].description if stored.current else "outdated: not used"
         built = meta.built[:16].replace("T", " ")
         booted = sum(map(templates.disk_usage, templates.of(meta.name))) if stored.current else 0
-        sizes = str(meta.size >> 20), str(booted >> 20) if booted else ""
-        table.add_row(meta.name, meta.version, *sizes, built, state)
+        forms = meta.size, booted, in_engine.get((meta.name, meta.key), 0)
+        shown = [str(size >> 20) if size else "" for size in forms]
+        table.add_row(meta.name, meta.version, *shown, built, state)
     for name, recipe in catalogue().items():
         if not any(stored.meta.name == name and stored.current for stored in there):
-            table.add_row(name, "", "", "", "not built", recipe.description)
+            table.add_row(name, "", "", "", "", "not built", recipe.description)
     with suppress(ImageError):  # none is installed: `doctor` says how to
-        table.add_row("host", resolve("host").version, "", "", "", "installed on this machine")
+        table.add_row("host", resolve("host").version, "", "", "", "", "installed on this machine")
     Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
+    if no_engine:
+        print(f"Docker: {no_engine}")
     return 0
+
+
+def _in_engine() -> tuple[dict[tuple[str, str], int], str]:
+    """The sizes of images that the container engine has, by name and key; or why it is not known
+    which."""
+    from harness.images.engines import loaded
+
+    try:
+        return {(one.name, one.key): one.size for one in loaded()}, ""
+    except ImageError as error:
+        return {}, str(error)
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     for name in arguments.names:
-        for path in (*remove(name), *templates.remove(name)):
+        for path in (*remove(name), *templates.remove(name), *_remove_from_engine(name)):
             print(f"removed {path}")
     return 0
+
+
+def _remove_from_engine(name: str) -> list[str]:
+    from harness.images import engines
+
+    # Where there is no engine, there is nothing to be removed from.
+    return engines.remove(name) if not _in_engine()[1] else []
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -29,9 +29,14 @@ def ovs_version(root: Path, prefix: str) -> str | None:
     None when that script is missing. Nothing is run: the tree may be for another C library."""
     script = root / prefix[1:] / "share/openvswitch/scripts/ovs-lib"
     try:
-        found = _VERSION.search(script.read_text(encoding="utf-8", errors="replace"))
+        return version_in(script.read_text(encoding="utf-8", errors="replace"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def version_in(ovs_lib: str) -> str | None:
+    """Open vSwitch's version in the text of its ``ovs-lib``; None where it says none."""
+    found = _VERSION.search(ovs_lib)
     return found[1] if found else None
 
 

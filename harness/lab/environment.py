@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.images.templates import Template
     from harness.lab.plan import Plan
     from harness.lab.sites import Site
+    from harness.nodes.containers.client import Broker
 
 Progress = Callable[[str], None]
 
@@ -41,6 +42,16 @@ class TargetUnavailable(RuntimeError):
 def fabric() -> Fabric:
     """This process's launcher; it ends with the process."""
     made = Fabric()
+    atexit.register(made.close)
+    return made
+
+
+@cache
+def broker() -> Broker:
+    """This process's way to a container engine; it ends with the process."""
+    from harness.nodes.containers.client import Broker
+
+    made = Broker()
     atexit.register(made.close)
     return made
 
@@ -140,4 +151,27 @@ def _prepare_machines(target: Target, progress: Progress) -> Environment:
     return Environment(target, image, site, hold)
 
 
-_PREPARE = {"namespace": _prepare_namespaces, "vm": _prepare_machines}
+def _prepare_containers(target: Target, progress: Progress) -> Environment:
+    from harness.images import Hold, catalogue, resolve
+    from harness.lab.containers import ContainerSite
+    from harness.lab.engine_images import examine, provide
+
+    made = broker()
+    image = None
+    # While the engine is looked for, what follows can be loaded and built.
+    if target.image in catalogue() or target.image.startswith("prefix:"):
+        image = resolve(target.image, progress=progress)
+    hold = Hold() if image is None else image.hold()
+    called = target.image if image is None else provide(made, image, progress)
+    found = examine(made, called, target)
+    files = {} if target.datapath == "kernel" else {"/usr/local/sbin/modprobe": NO_MODULES}
+    tun = target.datapath == "netdev"
+    site = partial(ContainerSite, broker=made, image=called, files=files, tun=tun)
+    return Environment(target, image or found, site, hold)
+
+
+_PREPARE = {
+    "namespace": _prepare_namespaces,
+    "docker": _prepare_containers,
+    "vm": _prepare_machines,
+}

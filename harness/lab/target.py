@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-BACKENDS = ("namespace", "vm")
+BACKENDS = ("namespace", "docker", "vm")
 DATAPATHS = ("netdev", "kernel", "dummy")
 DEFAULT_TARGET = "trixie/namespace/netdev"
 

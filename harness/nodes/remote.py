@@ -247,6 +247,23 @@ class RemoteNode:
         request = {"names": list(interfaces), "netns": host}
         return self.channel.ask("no_offload", request, what="turn checksum offload off")
 
+    def take_networks(self, addresses: Sequence[str]) -> Answer:
+        """Take the interfaces that have these addresses (with lengths) out of the node's own
+        network namespace (:mod:`harness.agent.underlays`). Value: their MAC addresses."""
+        request = {"addresses": list(addresses)}
+        return self.channel.ask("underlay_networks", request, what="take networks")
+
+    def make_underlay_ends(self, ends: Sequence[dict[str, Any]]) -> Answer:
+        """Make ends of underlays over those networks: ``name``, ``mtu``, ``local`` address, UDP
+        ``port``, and of the ``others`` of the same underlay the address, MAC address and port."""
+        request = {"ends": list(ends)}
+        return self.channel.ask("underlay_ends", request, what="make ends of underlays")
+
+    def set_underlay_carrier(self, name: str, *, up: bool) -> Answer:
+        """Let one of those ends have a carrier, or none."""
+        request = {"name": name, "up": up}
+        return self.channel.ask("underlay_carrier", request, what=f"set the carrier of {name}")
+
     # -- frames
 
     def open_ports(self, at: Sequence[tuple[str | None, str]]) -> Answer:

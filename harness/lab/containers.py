@@ -1,0 +1,175 @@
+"""The place of a lab whose switches are containers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.lab.errors import LabError
+from harness.lab.plan import End, Plan, Wire
+from harness.lab.sites import set_up_ports
+from harness.nodes.containers.client import Attachment, Broker, DockerNode, Starting
+from harness.nodes.impairment import Impairment
+from harness.nodes.remote import RemoteNode
+
+if TYPE_CHECKING:
+    from harness.images import Image
+
+FIRST_PORT = 14789
+"""UDP, of the ends of underlays: each end of a node has one of its own."""
+
+
+class _Place(NamedTuple):
+    """Where an end of an underlay is to be reached."""
+
+    address: str
+    mac: str
+    port: int
+
+
+class ContainerSite:
+    """Containers of one image. Each underlay is a network of the engine's, and the wire through it
+    is made of VXLAN (:mod:`harness.agent.underlays`): such a network is none itself, for it learns
+    addresses and keeps LACP's frames and their like to itself."""
+
+    daemons_run = False
+
+    def __init__(
+        self, plan: Plan, broker: Broker, image: str, files: Mapping[str, str], *, tun: bool
+    ) -> None:
+        self._plan, self._broker, self._image = plan, broker, image
+        self._files, self._tun = files, tun
+        self._lab = f"{plan.spec.name}-{secrets.token_hex(4)}"
+        self._wires = [wire for wire in plan.wires.values() if wire.ends]
+        self._places: dict[str, list[tuple[str, Attachment]]] = {}
+        """Of each switch: the underlays that it is at, and its place in the network of each."""
+        self._starting: list[Starting] = []
+        self._nodes: dict[str, DockerNode] = {}
+
+    def start_nodes(self) -> Iterator[tuple[str, RemoteNode]]:
+        """See :class:`~harness.lab.sites.Site`."""
+        self._places = {name: [] for name in self._plan.switches}
+        self._attach()
+        for name in self._plan.switches:
+            at = [place for _wire, place in self._places[name]]
+            self._starting.append(
+                self._broker.start_node_soon(self._lab, name, self._image, at, tun=self._tun)
+            )
+        while self._starting:
+            node = self._starting[0].result()
+            del self._starting[0]
+            self._nodes[node.name] = node
+            for path, text in self._files.items():
+                node.write_file(path, text, 0o755)
+            node.write_file("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {node.name}\n")
+            yield node.name, node
+
+    def _attach(self) -> None:
+        """Make the networks, and give each switch its place in those of its underlays."""
+        if not self._wires:
+            return
+        switches = {wire.name: list(_switches_at(wire)) for wire in self._wires}
+        wanted = [
+            {"name": wire.name, "mtu": wire.mtu, "ends": len(switches[wire.name])}
+            for wire in self._wires
+        ]
+        made = self._broker.make_networks(self._lab, wanted)
+        for wire, places in zip(self._wires, made, strict=True):
+            for name, place in zip(switches[wire.name], places, strict=True):
+                self._places[name].append((wire.name, place))
+
+    def join(self) -> None:
+        """See :class:`~harness.lab.sites.Site`."""
+        macs = self._take_networks()
+        places = dict(self._placed(macs))
+        asked = []
+        for name, node in self._nodes.items():
+            ends = [
+                {
+                    "name": end.interface,
+                    "mtu": wire.mtu,
+                    "local": places[end].address,
+                    "port": places[end].port,
+                    "others": [list(places[other]) for other in wire.ends if other != end],
+                }
+                for wire in self._wires
+                for end in wire.ends
+                if end.switch == name
+            ]
+            if ends:
+                asked.append(node.make_underlay_ends(ends))
+        for answer in asked:
+            answer.result()
+        set_up_ports(self._plan.wires.values(), self._nodes)
+
+    def _take_networks(self) -> dict[tuple[str, str], str]:
+        """Take the engine's interfaces out of the switches' sight. Return their MAC addresses, by
+        switch and underlay."""
+        asked = {
+            name: self._nodes[name].take_networks([place.address for _wire, place in places])
+            for name, places in self._places.items()
+            if places
+        }
+        return {
+            (name, wire): mac
+            for name, answer in asked.items()
+            for (wire, _place), mac in zip(self._places[name], answer.result(), strict=True)
+        }
+
+    def _placed(self, macs: Mapping[tuple[str, str], str]) -> Iterator[tuple[End, _Place]]:
+        ports = dict.fromkeys(self._plan.switches, FIRST_PORT)
+        addresses = {
+            (name, wire): place.address.partition("/")[0]
+            for name, places in self._places.items()
+            for wire, place in places
+        }
+        for wire in self._wires:
+            for end in wire.ends:
+                at = end.switch, wire.name
+                yield end, _Place(addresses[at], macs[at], ports[end.switch])
+                ports[end.switch] += 1
+
+    def set_link(self, switch: str, interface: str, *, up: bool) -> None:
+        """See :class:`~harness.lab.sites.Site`."""
+        change: dict[str, Any] = {"do": "set", "name": interface, "up": up}
+        self._nodes[switch].change_links([change]).result()
+        for wire in self._wires:
+            if End(switch, interface) in wire.ends and len(wire.ends) == 2:
+                (other,) = (end for end in wire.ends if end != End(switch, interface))
+                self._nodes[other.switch].set_underlay_carrier(other.interface, up=up).result()
+
+    def impair(self, underlay: str, impairment: Impairment | None, seed: int) -> None:
+        """See :class:`~harness.lab.sites.Site`: what carries frames here is the engine's kernel."""
+        del impairment, seed
+        raise LabError(
+            f"underlay {underlay} can't be made bad: it can between virtual machines (backend vm)"
+        )
+
+    def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
+        """See :class:`~harness.lab.sites.Site`."""
+        del image, keep
+        raise LabError(f"{switch} is a container, which can't change its image yet")
+
+    def cut_power(self, switch: str) -> None:
+        """See :class:`~harness.lab.sites.Site`: what is written here the engine's kernel has."""
+        raise LabError(
+            f"{switch} has no power of its own to cut: a virtual machine has (backend vm)"
+        )
+
+    def boot(self, switch: str) -> RemoteNode:
+        """See :class:`~harness.lab.sites.Site`: never called."""
+        raise LabError(f"{switch} has no power of its own")
+
+    def carried(self) -> None:
+        """See :class:`~harness.lab.sites.Site`: the engine's kernel carries it all."""
+
+    def close(self) -> None:
+        """End what is left of the containers, and the networks."""
+        for starting in self._starting:
+            starting.close()
+        self._broker.end_lab(self._lab)
+
+
+def _switches_at(wire: Wire) -> dict[str, None]:
+    return dict.fromkeys(end.switch for end in wire.ends)

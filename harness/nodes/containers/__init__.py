@@ -1,0 +1,1 @@
+"""Nodes that are containers of an engine that speaks Docker's API."""
