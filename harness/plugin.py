@@ -49,8 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--target",
         action="append",
         metavar="IMAGE/BACKEND/DATAPATH",
-        help="what the scenarios run on; repeatable: they run once for each "
-        "(default: those in the setting `ovs_targets`, else trixie/namespace/netdev)",
+        help="what the scenarios run on; repeatable, and with braces as a shell expands them "
+        "('{bullseye,trixie}/vm/kernel'): they run once for each; the image `all` is each of the "
+        "catalogue (default: those in the setting `ovs_targets`, else trixie/namespace/netdev)",
     )
     group.addoption(
         "--require-all",
@@ -102,11 +103,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def _targets(config: pytest.Config) -> list[str]:
     """The names of the run's targets. Raise :class:`pytest.UsageError` for a bad one."""
     if _TARGETS not in config.stash:
-        from harness.lab.target import DEFAULT_TARGET, Target, TargetError
+        from harness.lab.target import DEFAULT_TARGET, Target, TargetError, expand
 
         named = config.option.target or config.getini("ovs_targets") or [DEFAULT_TARGET]
         try:
-            given = [str(Target.parse(text)) for text in named]
+            given = [str(Target.parse(one)) for text in named for one in expand(text)]
         except TargetError as error:
             raise pytest.UsageError(str(error)) from error
         config.stash[_TARGETS] = list(dict.fromkeys(given))
@@ -192,6 +193,36 @@ def _is_parametrized(metafunc: pytest.Metafunc, name: str) -> bool:
         if name in ([one.strip() for one in names.split(",")] if isinstance(names, str) else names):
             return True
     return any(name in call.params for call in metafunc._calls)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Every result says which target it is about."""
+    from harness.results.items import PROPERTY, target_of
+
+    target = target_of(item)
+    if target is not None:
+        item.user_properties.append((PROPERTY, target))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # below pytest's own summary
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter,
+) -> Generator[None, None, None]:
+    """After a run on several targets, show them beside each other."""
+    yield
+    config = terminalreporter.config
+    targets = config.stash.get(_TARGETS, [])
+    if len(targets) < 2 or config.option.verbose < -1:
+        return
+    from harness.results.items import outcomes
+    from harness.results.summary import render
+
+    found = list(outcomes(terminalreporter.stats))
+    if found:
+        terminalreporter.section("scenarios by target")
+        width = terminalreporter._tw.fullwidth
+        terminalreporter.write(render(found, targets, width))
 
 
 # -- fixtures

@@ -76,6 +76,42 @@ def test_scenarios_run_once_for_each_target(run: Pytest) -> None:
     assert re.findall(r"^on (\S+)$", done.out, re.MULTILINE)[:3] == names
 
 
+DIFFERS = """
+import pytest
+
+@pytest.mark.parametrize("case", ["one", "other"])
+def test_it(target, case):
+    if target.image == "bullseye" and case == "one":
+        pytest.skip("too old")
+
+def test_same(target): pass
+
+def test_without(): pass
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one process", "xdist"])
+def test_a_run_on_several_targets_ends_with_a_table(
+    run: Pytest, tmp_path: Path, workers: list[str]
+) -> None:
+    """And each result carries its target."""
+    where = ["--target={bullseye,trixie}/namespace/netdev", f"--junit-xml={tmp_path}/junit.xml"]
+    done = run(DIFFERS, *where, *workers)
+    assert done.outcomes == {"passed": 6, "skipped": 1}
+    table = done.out.partition("scenarios by target")[2]
+    rows = [line.split() for line in table.splitlines()]
+    assert ["bullseye", "trixie"] in rows
+    assert [".", "2", "1", "skipped", "3"] in rows
+    assert ["test_x.py::test_it", "1", "1", "skipped", "2"] in rows
+    assert "test_same" not in table
+    written = (tmp_path / "junit.xml").read_text()
+    assert written.count('<property name="target" value="bullseye/namespace/netdev"') == 3
+
+
+def test_a_run_on_one_target_ends_without_a_table(run: Pytest) -> None:
+    assert "scenarios by target" not in run(ASKS_FOR_TARGET).out
+
+
 def test_a_project_says_what_its_scenarios_run_on(run: Pytest) -> None:
     setting = ["-o", "ovs_targets=bookworm/namespace/netdev forky/namespace/dummy"]
     done = run(ASKS_FOR_TARGET, *setting)

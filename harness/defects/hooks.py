@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.defects.table import Defect, DefectsError, read, unmatched
+from harness.results.items import target_of
+from harness.results.outcomes import split_id
 
 
 class KnownDefects:
@@ -79,17 +81,15 @@ class KnownDefects:
 
     def _test(self, item: pytest.Item) -> tuple[str, str]:
         """Its scenario, and its parameters but for the target. A test without a target is none."""
-        target = _target(item)
+        target = target_of(item)
         if target is None:
             return "", ""
         place = item.path.relative_to(self._table.parent).as_posix()
-        name, _, inside = item.nodeid.partition("::")[2].partition("[")
-        case = f"-{inside.removesuffix(']')}-".replace(f"-{target}-", "-", 1).strip("-")
-        return f"{place}::{name}", case
+        return split_id(f"{place}::{item.nodeid.partition('::')[2]}", target)
 
     def _of(self, item: pytest.Item) -> list[Defect]:
         """The defects that this test meets on its target, in the version of that."""
-        target = _target(item)
+        target = target_of(item)
         if target is None or not item.path.is_relative_to(self._table.parent):
             return []
         test = self._test(item)
@@ -104,13 +104,6 @@ class KnownDefects:
         except TargetUnavailable:
             return []
         return [row for row in rows if row.is_in(version)]
-
-
-def _target(item: pytest.Item) -> str | None:
-    """What the plugin's own fixture ``target`` was given."""
-    given = getattr(item, "callspec", None)
-    target = None if given is None else given.params.get("target")
-    return target if isinstance(target, str) and target.count("/") >= 2 else None
 
 
 def _judge(report: pytest.TestReport, call: pytest.CallInfo[None], rows: list[Defect]) -> None:

@@ -1,0 +1,1 @@
+"""What runs have found: outcomes of scenarios, by target."""
