@@ -198,6 +198,9 @@ def _is_parametrized(metafunc: pytest.Metafunc, name: str) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Every result says which target it is about."""
+    if _TARGETS not in item.config.stash:
+        # No test has asked for one.
+        return
     from harness.results.items import PROPERTY, target_of
 
     target = target_of(item)
