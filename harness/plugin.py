@@ -110,7 +110,10 @@ def _targets(config: pytest.Config) -> list[str]:
             given = [str(Target.parse(one)) for text in named for one in expand(text)]
         except TargetError as error:
             raise pytest.UsageError(str(error)) from error
-        config.stash[_TARGETS] = list(dict.fromkeys(given))
+        from harness.results.hooks import ByTarget
+
+        targets = config.stash[_TARGETS] = list(dict.fromkeys(given))
+        config.pluginmanager.register(ByTarget(targets))
     return config.stash[_TARGETS]
 
 
@@ -193,39 +196,6 @@ def _is_parametrized(metafunc: pytest.Metafunc, name: str) -> bool:
         if name in ([one.strip() for one in names.split(",")] if isinstance(names, str) else names):
             return True
     return any(name in call.params for call in metafunc._calls)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Every result says which target it is about."""
-    if _TARGETS not in item.config.stash:
-        # No test has asked for one.
-        return
-    from harness.results.items import PROPERTY, target_of
-
-    target = target_of(item)
-    if target is not None:
-        item.user_properties.append((PROPERTY, target))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # below pytest's own summary
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter,
-) -> Generator[None, None, None]:
-    """After a run on several targets, show them beside each other."""
-    yield
-    config = terminalreporter.config
-    targets = config.stash.get(_TARGETS, [])
-    if len(targets) < 2 or config.option.verbose < -1:
-        return
-    from harness.results.items import outcomes
-    from harness.results.summary import render
-
-    found = list(outcomes(terminalreporter.stats))
-    if found:
-        terminalreporter.section("scenarios by target")
-        width = terminalreporter._tw.fullwidth
-        terminalreporter.write(render(found, targets, width))
 
 
 # -- fixtures
