@@ -93,6 +93,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.target or config.getini("ovs_targets"):
         # A mistake is told at once.
         _targets(config)
+    if "testinfra.backend" in sys.modules:
+        # There is no public way to add one.
+        sys.modules["testinfra.backend"].BACKENDS["agent"] = "harness.live.infra.LabBackend"
     table = config.rootpath / "scenarios/known_defects.toml"
     if table.is_file():
         from harness.defects.hooks import KnownDefects

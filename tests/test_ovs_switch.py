@@ -109,6 +109,10 @@ class FakeNode:
         done = self.run(argv, stdin=stdin, timeout=timeout, host=host, env=env, check=False)
         return Answer(lambda: done)
 
+    def output(self, argv: Sequence[str], *, timeout: float = 30.0) -> tuple[int, bytes, bytes]:
+        done = self.run(argv, timeout=timeout, check=False)
+        return done.status, done.stdout.encode(), done.stderr.encode()
+
     def read_file(self, path: str) -> bytes:
         raise NotImplementedError
 

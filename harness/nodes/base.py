@@ -108,6 +108,10 @@ class Node(Protocol):
     ) -> Pending:
         """Like :meth:`run`, not waiting; the result is a :class:`Completed`, never checked."""
 
+    def output(self, argv: Sequence[str], *, timeout: float = 30.0) -> tuple[int, bytes, bytes]:
+        """Like :meth:`run`, never checked: exit status, and what was written to standard output
+        and standard error, as it was written."""
+
     def read_file(self, path: str) -> bytes:
         """The content of a file. Raise :class:`NodeError` naming the path and errno."""
 

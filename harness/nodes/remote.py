@@ -83,12 +83,21 @@ class RemoteNode:
         answer = self.channel.ask("run", request, blob, what=what, bound=timeout)
         return _Mapped(answer, lambda a: self._completed(a, words, host, timeout))
 
+    def output(self, argv: Sequence[str], *, timeout: float = 30.0) -> tuple[int, bytes, bytes]:
+        """Run a command and wait for it (see :meth:`harness.nodes.base.Node.output`)."""
+        words = tuple(argv)
+        bound = timeout * self.patience
+        request = {"argv": words, "timeout": bound, "netns": None, "env": None}
+        what = f"run `{shlex.join(words)}`"
+        answer = self.channel.ask("run", request, what=what, bound=bound)
+        done = self._completed(answer, words, None, bound)
+        return done.status, *_written(answer)
+
     def _completed(
         self, answer: Answer, argv: tuple[str, ...], host: str | None, timeout: float
     ) -> Completed:
-        value, blob = answer.result(), answer.blob()
-        parts = blob[: value["out"]], blob[value["out"] :]
-        out, err = map(_printed, parts, value["left_out"])
+        value = answer.result()
+        out, err = map(_printed, _written(answer), value["left_out"])
         done = Completed(
             node=self.name,
             argv=argv,
@@ -381,6 +390,12 @@ class RemoteNode:
     def close(self) -> None:
         """End the node and everything in it. Idempotent."""
         self.channel.close()
+
+
+def _written(answer: Answer) -> tuple[bytes, bytes]:
+    """What a command wrote to standard output, and to standard error."""
+    value, blob = answer.result(), answer.blob()
+    return blob[: value["out"]], blob[value["out"] :]
 
 
 def _printed(output: bytes, left_out: int) -> str:

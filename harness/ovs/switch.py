@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +18,9 @@ from harness.ovs.ovsdb import Database, Scalar
 from harness.ovs.state import State
 from harness.ovs.tasks import Steps, Task
 from harness.topology import model
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
 
 _TIMEOUT = 30
 """Seconds that a command by hand may take."""
@@ -77,6 +80,14 @@ class Switch:
         if self._layout is None:
             self._layout = layout.find(self.node)
         return self._layout
+
+    @property
+    def host(self) -> Host:
+        """The node as a host of testinfra: packages, files, services, processes. A new one each
+        time, for it remembers what it found out about the system."""
+        from harness.nodes.infra import host_of
+
+        return host_of(self.node)
 
     # -- life
 

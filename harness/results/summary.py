@@ -19,11 +19,11 @@ def render(outcomes: Sequence[Outcome], targets: Sequence[str], width: int) -> s
     scenario that failed, or whose cases came out otherwise on some version."""
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     # The parts of a target below each other: side by side several would not fit.
     headings = ["\n".join(target.rsplit("/", 2)) for target in targets]
-    table = Table("", *headings, box=box.SIMPLE)
+    table = Table(Column(overflow="fold"), *headings, box=box.SIMPLE)
     _fill(table, by_directory(outcomes, targets))
     different = differences(outcomes, targets)
     if different:
@@ -35,7 +35,7 @@ def render(outcomes: Sequence[Outcome], targets: Sequence[str], width: int) -> s
     if not different and _several_versions(targets):
         console.print("No scenario came out otherwise on one version than on another.")
     console.print(LEGEND)
-    return text.getvalue()
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
 def _several_versions(targets: Sequence[str]) -> bool:
