@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +22,12 @@ import docker
 import pytest
 from scapy.layers.l2 import Ether
 
+from harness.images import engines
 from harness.images.engine_names import reference
 from harness.lab import Lab, Target
+from harness.lab.containers import SHARED
 from harness.lab.environment import Environment, TargetUnavailable, broker, environment
+from harness.lab.errors import LabError
 from harness.nodes.base import NodeError, NodeLost
 from harness.nodes.containers import labels
 from harness.nodes.containers.client import Broker, DockerNode
@@ -68,9 +72,10 @@ def lab(containers: Environment) -> Iterator[Lab]:
 
 
 def left_of(client: docker.APIClient, topology: str) -> list[str]:
-    """The names of an engine's containers and networks that labs of a topology have left."""
+    """The names of an engine's containers, networks and volumes of labs of a topology."""
     wanted = {"label": labels.LAB}
     found = client.containers(all=True, filters=wanted) + client.networks(filters=wanted)
+    found += client.volumes(filters=wanted)["Volumes"] or []
     return [
         str(one.get("Names") or one.get("Name"))
         for one in found
@@ -148,7 +153,7 @@ def test_no_privileges_but_those_that_are_named(lab: Lab, client: docker.APIClie
     config = found["HostConfig"]
     assert not config["Privileged"]
     assert not config["Binds"]
-    assert not found["Mounts"]
+    assert {one["Type"] for one in found["Mounts"]} == {"volume"}
     assert config["NetworkMode"] not in ("host", "bridge")
     assert config["CapDrop"] == ["ALL"]
     owner = found["Config"]["Labels"]
@@ -165,13 +170,39 @@ def test_two_labs_beside_each_other(containers: Environment) -> None:
 
 def test_nothing_is_left_of_a_lab(containers: Environment, client: docker.APIClient) -> None:
     with Lab(two_switches("containers-left"), containers):
-        assert len(left_of(client, "containers-left")) == 3
+        # A network, two containers, and the volumes of each.
+        assert len(left_of(client, "containers-left")) == 3 + 2 * len(SHARED)
     eventually(
         lambda: left_of(client, "containers-left"),
         lambda left: not left,
         within=GONE,
         what="the lab is gone",
     )
+
+
+def test_a_switch_goes_on_in_another_container(lab: Lab) -> None:
+    """An upgrade: programs and libraries are another container's, while hosts, captures and what
+    runs stay."""
+    node, switch = lab.node("s1"), lab.switch("s1")
+    assert isinstance(node, DockerNode)
+    node.write_file("/usr/local/own", "of the first")
+    node.write_file("/etc/openvswitch/kept", "of both")
+    before, pid = switch.state(), switch.pid()
+    lab.change_image("s1", "trixie", ["/etc/openvswitch"])
+    assert not node.exists("/usr/local/own")
+    assert node.read_file("/etc/openvswitch/kept") == b"of both"
+    assert switch.pid() == pid
+    assert lab.probe("h1").heard_at == {"g1", "h2", "g2"}
+    switch.restart()
+    assert switch.pid() != pid
+    assert switch.state() == before
+    assert lab.probe("h1").heard_at == {"g1", "h2", "g2"}
+    node.run(["ip", "link", "show", "eth0"], host="h1")
+
+
+def test_what_containers_do_not_share_cannot_be_kept(lab: Lab) -> None:
+    with pytest.raises(LabError, match=r"can be kept, but not /srv/database$"):
+        lab.change_image("s1", "trixie", ["/etc/openvswitch", "/srv/database"])
 
 
 def test_a_container_that_somebody_kills(lab: Lab, client: docker.APIClient) -> None:
@@ -378,6 +409,61 @@ def test_an_image_of_somebody_elses(client: docker.APIClient, containers: Enviro
         with Lab(two_switches("containers-theirs"), theirs) as lab:
             assert lab.node("s1").exists("/etc/theirs")
             assert lab.probe("h1", to="h2").heard_at >= {"h2"}
+
+
+def test_an_image_says_what_is_in_it_and_how_it_is(
+    client: docker.APIClient, containers: Environment
+) -> None:
+    name = reference(containers.image)
+    found = client.inspect_image(name)["Config"]["Labels"]
+    assert found[engines.OVS] == containers.image.version
+    assert "openvswitch-switch=" in found[engines.PACKAGES]
+    config = client.create_host_config(
+        cap_add=["NET_ADMIN", "NET_RAW", "SYS_NICE", "IPC_LOCK"], network_mode="none"
+    )
+    check = {"Interval": 10**9}
+    made = client.create_container(name, host_config=config, healthcheck=check)["Id"]
+    try:
+        client.start(made)
+        eventually(
+            lambda: client.inspect_container(made)["State"]["Health"]["Status"],
+            lambda status: status == "healthy",
+            within=GONE,
+            what="the switch is healthy",
+        )
+    finally:
+        client.remove_container(made, force=True, v=True)
+
+
+def test_an_image_is_built_of_a_base_and_a_tree(
+    client: docker.APIClient, containers: Environment, tmp_path: Path
+) -> None:
+    """By the recipe that users edit. The base has all packages, for an engine of CI's has no
+    network; and its labels, which are overridden."""
+    if shutil.which("docker") is None:
+        pytest.skip("containers/build runs the command docker, which is not installed")
+    scripts = "usr/share/openvswitch/scripts"
+    (tmp_path / scripts).mkdir(parents=True)
+    (tmp_path / scripts / "ovs-lib").write_text("VERSION='9.9.9'\n")
+    (tmp_path / "var/run/openvswitch").mkdir(parents=True)
+    name = "ovs-harness-test/tree:1"
+    script = Path(__file__).parents[1] / "containers/build"
+    what = ["--base", reference(containers.image), "--tree", str(tmp_path), name]
+    done = subprocess.run(
+        [script, *what, "--network", "none"],
+        env={**os.environ, "DOCKER_HOST": broker().engine.url},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.startswith(f"{name}: Open vSwitch 9.9.9, Python 3.")
+    try:
+        found = client.inspect_image(name)["Config"]
+        assert found["Labels"][engines.OVS] == "9.9.9"
+        assert found["Healthcheck"]["Test"][0] == "CMD-SHELL"
+    finally:
+        client.remove_image(name)
 
 
 def test_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

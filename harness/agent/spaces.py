@@ -37,6 +37,7 @@ class Spaces:
             "spaces": self.tell,
             "space_add": self.make,
             "space_remove": self.remove,
+            "space_take": self.take_others,
         }
 
     def descriptor(self, name: str | None) -> int:
@@ -61,6 +62,12 @@ class Spaces:
     def take(self, name: str, descriptor: int) -> None:
         """Know a namespace by a name from now on, and have its descriptor."""
         self._named[name] = descriptor
+
+    def take_others(self, request: Request) -> None:
+        """Know network namespaces that another process has: names, and files of /proc."""
+        for name, path in request["spaces"].items():
+            self.take(name, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        request.reply()
 
     def let_go(self, name: str) -> None:
         """Close all of ours that keeps a network namespace alive: a socket in it does, too."""

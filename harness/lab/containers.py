@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.lab.errors import LabError
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 FIRST_PORT = 14789
 """UDP, of the ends of underlays: each end of a node has one of its own."""
+
+
+SHARED = ("/etc/openvswitch", "/run", "/tmp", "/var/lib/openvswitch", "/var/log/openvswitch")
+"""Directories that stay when a switch gets another image."""
 
 
 class _Place(NamedTuple):
@@ -36,9 +40,19 @@ class ContainerSite:
     daemons_run = False
 
     def __init__(
-        self, plan: Plan, broker: Broker, image: str, files: Mapping[str, str], *, tun: bool
+        self,
+        plan: Plan,
+        broker: Broker,
+        image: str,
+        provide: Callable[[Image], str],
+        files: Mapping[str, str],
+        *,
+        tun: bool,
     ) -> None:
+        """``image`` is what the engine calls the one that nodes start with; ``provide`` has the
+        engine have another one, and returns what it is called there."""
         self._plan, self._broker, self._image = plan, broker, image
+        self._provide = provide
         self._files, self._tun = files, tun
         self._lab = f"{plan.spec.name}-{secrets.token_hex(4)}"
         self._wires = [wire for wire in plan.wires.values() if wire.ends]
@@ -54,16 +68,21 @@ class ContainerSite:
         for name in self._plan.switches:
             at = [place for _wire, place in self._places[name]]
             self._starting.append(
-                self._broker.start_node_soon(self._lab, name, self._image, at, tun=self._tun)
+                self._broker.start_node_soon(
+                    self._lab, name, self._image, at, tun=self._tun, shared=SHARED
+                )
             )
         while self._starting:
             node = self._starting[0].result()
             del self._starting[0]
             self._nodes[node.name] = node
-            for path, text in self._files.items():
-                node.write_file(path, text, 0o755)
+            self._lay_over(node)
             node.write_file("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {node.name}\n")
             yield node.name, node
+
+    def _lay_over(self, node: DockerNode) -> None:
+        for path, text in self._files.items():
+            node.write_file(path, text, 0o755)
 
     def _attach(self) -> None:
         """Make the networks, and give each switch its place in those of its underlays."""
@@ -147,9 +166,20 @@ class ContainerSite:
         )
 
     def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
-        """See :class:`~harness.lab.sites.Site`."""
-        del image, keep
-        raise LabError(f"{switch} is a container, which can't change its image yet")
+        """See :class:`~harness.lab.sites.Site`: a container of that image is started beside the
+        node's first one, whose processes and network it shares."""
+        apart = [place for place in keep if not _is_shared(place)]
+        if apart:
+            raise LabError(
+                f"{switch} is a container, of which {', '.join(SHARED)} can be kept, but not "
+                f"{', '.join(apart)}"
+            )
+        node = self._nodes[switch]
+        other = self._broker.start_node_soon(
+            self._lab, switch, self._provide(image), tun=self._tun, beside=node
+        ).result()
+        node.go_on_in(other)
+        self._lay_over(node)
 
     def cut_power(self, switch: str) -> None:
         """See :class:`~harness.lab.sites.Site`: what is written here the engine's kernel has."""
@@ -173,3 +203,7 @@ class ContainerSite:
 
 def _switches_at(wire: Wire) -> dict[str, None]:
     return dict.fromkeys(end.switch for end in wire.ends)
+
+
+def _is_shared(place: str) -> bool:
+    return any(f"{place}/".startswith(f"{one}/") for one in SHARED)

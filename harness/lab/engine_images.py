@@ -40,9 +40,8 @@ def examine(broker: Broker, reference: str, target: Target) -> Image:
         )
     lab = f"trial-{secrets.token_hex(4)}"
     try:
-        starting = broker.start_node_soon(
-            lab, "trial", reference, [], tun=target.datapath == "netdev"
-        )
+        tun = target.datapath == "netdev"
+        starting = broker.start_node_soon(lab, "trial", reference, tun=tun)
         try:
             node = starting.result()
         except NodeError as error:

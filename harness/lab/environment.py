@@ -166,7 +166,8 @@ def _prepare_containers(target: Target, progress: Progress) -> Environment:
     found = examine(made, called, target)
     files = {} if target.datapath == "kernel" else {"/usr/local/sbin/modprobe": NO_MODULES}
     tun = target.datapath == "netdev"
-    site = partial(ContainerSite, broker=made, image=called, files=files, tun=tun)
+    other = partial(provide, made, progress=progress)
+    site = partial(ContainerSite, broker=made, image=called, provide=other, files=files, tun=tun)
     return Environment(target, image or found, site, hold)
 
 

@@ -30,6 +30,9 @@ class RemoteNode:
     def __init__(self, name: str, channel: Channel, pid: int) -> None:
         self.name = name
         self.channel = channel
+        self.programs = channel
+        """To the agent that runs commands, reads files and asks sockets: once the image has changed
+        it may be another one than that of interfaces and frames."""
         self.pid = pid
         """The agent's process id, as the process that started it sees it."""
         self.ran_in_hosts = False
@@ -80,7 +83,7 @@ class RemoteNode:
         request = {"argv": words, "timeout": timeout, "netns": host, "env": env}
         blob = stdin.encode() if isinstance(stdin, str) else stdin
         what = f"run `{shlex.join(words)}`"
-        answer = self.channel.ask("run", request, blob, what=what, bound=timeout)
+        answer = self.programs.ask("run", request, blob, what=what, bound=timeout)
         return _Mapped(answer, lambda a: self._completed(a, words, host, timeout))
 
     def output(self, argv: Sequence[str], *, timeout: float = 30.0) -> tuple[int, bytes, bytes]:
@@ -89,7 +92,7 @@ class RemoteNode:
         bound = timeout * self.patience
         request = {"argv": words, "timeout": bound, "netns": None, "env": None}
         what = f"run `{shlex.join(words)}`"
-        answer = self.channel.ask("run", request, what=what, bound=bound)
+        answer = self.programs.ask("run", request, what=what, bound=bound)
         done = self._completed(answer, words, None, bound)
         return done.status, *_written(answer)
 
@@ -130,18 +133,18 @@ class RemoteNode:
         Value: ``status`` (negative: the signal that ended it) and ``too_much``.
         """
         request = {"argv": list(argv), "timeout": None, "netns": host, "follow": True}
-        answer = self.channel.ask("run", request, what=f"run `{shlex.join(argv)}`")
+        answer = self.programs.ask("run", request, what=f"run `{shlex.join(argv)}`")
         answer.output = output
         return answer
 
     def end_followed(self, followed: Answer) -> Answer:
         """Kill a command that :meth:`follow` began, with everything in its process group."""
         request = {"run": followed.number}
-        return self.channel.ask("run_end", request, what="end a command by hand")
+        return self.programs.ask("run_end", request, what="end a command by hand")
 
     def read_file(self, path: str) -> bytes:
         """The content of a file in the node."""
-        answer = self.channel.ask("read", {"paths": [path]}, what=f"read {path}")
+        answer = self.programs.ask("read", {"paths": [path]}, what=f"read {path}")
         error = answer.result()["errors"][0]
         if error is not None:
             raise NodeError(f"{self.name}: cannot read {path}: {error}")
@@ -155,12 +158,12 @@ class RemoteNode:
     def read_files_soon(self, paths: Sequence[str], host: str | None = None) -> Pending:
         """Like :meth:`read_files`, not waiting."""
         request = {"paths": list(paths), "netns": host}
-        answer = self.channel.ask("read", request, what=f"read {', '.join(paths)}")
+        answer = self.programs.ask("read", request, what=f"read {', '.join(paths)}")
         return _Mapped(answer, _split)
 
     def try_open(self, path: str) -> str | None:
         """Open a file for reading and writing; None when that works, else the system's words."""
-        answer = self.channel.ask("try_open", {"path": path}, what=f"open {path}")
+        answer = self.programs.ask("try_open", {"path": path}, what=f"open {path}")
         said: str | None = answer.result()
         return said
 
@@ -172,7 +175,7 @@ class RemoteNode:
         """Write a file whole."""
         blob = data.encode() if isinstance(data, str) else data
         request = {"path": path, "mode": mode}
-        self.channel.ask("write", request, blob, what=f"write {path}").result()
+        self.programs.ask("write", request, blob, what=f"write {path}").result()
 
     def json_rpc(self, path: str, method: str, params: list[Any], timeout: float = 10.0) -> Any:
         """One JSON-RPC request over a unix socket in the node; its result."""
@@ -186,7 +189,7 @@ class RemoteNode:
         request = {"path": path, "method": method, "params": params, "timeout": bound}
         request["line"] = line
         what = f"ask {path} for {method}"
-        answer = self.channel.ask("jsonrpc", request, what=what, bound=bound)
+        answer = self.programs.ask("jsonrpc", request, what=what, bound=bound)
         return _Mapped(answer, lambda a: self._rpc_result(a, what))
 
     def json_rpc_all_soon(
@@ -208,7 +211,7 @@ class RemoteNode:
         methods = list(dict.fromkeys(one.method for one in questions))
         what = f"ask {path} for {', '.join(methods)}"
         request = {"path": path, "requests": asked, "timeout": bound}
-        answer = self.channel.ask("jsonrpc_all", request, what=what, bound=bound * len(asked))
+        answer = self.programs.ask("jsonrpc_all", request, what=what, bound=bound * len(asked))
         return _Mapped(answer, lambda a: self._rpc_results(a, path, questions))
 
     def _rpc_results(self, answer: Answer, path: str, questions: Sequence[Question]) -> list[Any]:

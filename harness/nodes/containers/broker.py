@@ -26,7 +26,7 @@ from harness.agent.agent import Agent
 from harness.agent.carried import BOOT, shipped
 from harness.agent.requests import Operations, Request
 from harness.agent.side_by_side import SideBySide
-from harness.nodes.containers import labels, networks
+from harness.nodes.containers import labels, networks, removal
 from harness.nodes.containers.engine import Engine, EngineError
 from harness.nodes.containers.pumps import Pump
 
@@ -58,6 +58,11 @@ class Wanted(NamedTuple):
     image: str
     networks: list[tuple[str, str]]
     """The id of each, and the address in it."""
+    shared: list[str]
+    """Directories that containers beside it have too: volumes, at first with what the image has."""
+    beside: str | None
+    """The container whose network, processes and shared directories it shares; its image is all
+    that it has of its own."""
     tun: bool
 
 
@@ -201,9 +206,9 @@ class Broker:
         self._do(request, self._explained(job), serve)
 
     def end_lab(self, request: Request) -> None:
-        """Remove the containers and networks of a lab."""
+        """Remove the containers, networks and volumes of a lab."""
         lab = request["lab"]
-        job = self._explained(lambda client: self._remove(client, f"{labels.LAB}={lab}"))
+        job = self._explained(lambda client: removal.remove(client, f"{labels.LAB}={lab}"))
         self._do(request, job, lambda _: None)
 
     # -- how it is done
@@ -226,10 +231,9 @@ class Broker:
         return f"ovs-harness-{self._labels[labels.RUN]}-{next(self._numbers)}-{plain}"
 
     def _start(self, client: docker.APIClient, name: str, wanted: Wanted) -> Running:
-        (first, *more) = wanted.networks or [("none", "")]
         networking = None
         if wanted.networks:
-            network, address = first
+            network, address = wanted.networks[0]
             settings = {network: networks.endpoint(client, address)}
             networking = client.create_networking_config(settings)
         made = client.create_container(
@@ -237,16 +241,17 @@ class Broker:
             entrypoint=["python3", "-I", "-c", BOOT],
             command=[],
             name=name,
-            hostname=wanted.name,
+            # A container beside another has the name of that.
+            hostname=wanted.name if wanted.beside is None else None,
             user="0:0",
             working_dir="/",
             stdin_open=True,
             labels={**self._labels, labels.LAB: wanted.lab, labels.SWITCH: wanted.name},
             healthcheck={"Test": ["NONE"]},
-            host_config=self._host_config(client, first[0], tun=wanted.tun),
+            host_config=self._host_config(client, wanted),
             networking_config=networking,
         )["Id"]
-        for network, address in more:
+        for network, address in wanted.networks[1:]:
             client.connect_container_to_network(
                 made, network, ipv4_address=address.partition("/")[0]
             )
@@ -258,23 +263,33 @@ class Broker:
         raw.sendall(shipped())
         return running
 
-    def _host_config(self, client: docker.APIClient, network: str, *, tun: bool) -> dict[str, Any]:
+    def _host_config(self, client: docker.APIClient, wanted: Wanted) -> dict[str, Any]:
         assert self._engine is not None
         config: dict[str, Any] = client.create_host_config(
             auto_remove=True,
             cap_drop=["ALL"],
             cap_add=list(CAPABILITIES),
-            devices=[f"{TUN}:{TUN}:rw"] if tun else [],
+            devices=[f"{TUN}:{TUN}:rw"] if wanted.tun else [],
             # Its output is the agent's side of a conversation, and nothing to be kept.
             log_config=docker.types.LogConfig(type="none"),
-            network_mode=network,
             security_opt=["unmask=/proc/sys"] if self._engine.is_podman else [],
-            # ovs-save writes programs to /tmp: engines' own choice, noexec, would lose flows.
-            tmpfs={"/run": "exec,mode=755", "/tmp": "exec,mode=1777"},
+            **(self._apart(wanted) if wanted.beside is None else _beside(wanted.beside)),
         )
         if not self._engine.is_podman:
             config["ReadonlyPaths"] = list(READ_ONLY)
         return config
+
+    def _apart(self, wanted: Wanted) -> dict[str, Any]:
+        """What a container has for itself."""
+        labelled = {**self._labels, labels.LAB: wanted.lab}
+        return {
+            "ipc_mode": "shareable",
+            "mounts": [
+                docker.types.Mount(place, None, type="volume", labels=labelled)
+                for place in wanted.shared
+            ],
+            "network_mode": wanted.networks[0][0] if wanted.networks else "none",
+        }
 
     def _ended(self, running: Running, pump: Pump, fate: socket.socket) -> None:
         """Tell the harness what has become of a container, if it did not end it itself."""
@@ -290,26 +305,11 @@ class Broker:
 
     # -- what is left
 
-    def _remove(self, client: docker.APIClient, label: str) -> None:
-        """Remove all containers and networks that have this label."""
-        wanted = {"label": label}
-        for found in client.containers(all=True, filters=wanted):
-            _remove_container(client, found["Id"])
-        for found in client.networks(filters=wanted):
-            _remove_network(client, found["Id"])
-
     def _remove_left_over(self) -> None:
         """Remove what brokers have left that were killed."""
         assert self._engine is not None
-        client = self._engine.client()
-        wanted = {"label": labels.BROKER}
         with suppress(docker.errors.DockerException):
-            for found in client.containers(all=True, filters=wanted):
-                if labels.is_left_over(found.get("Labels")):
-                    _remove_container(client, found["Id"])
-            for found in client.networks(filters=wanted):
-                if labels.is_left_over(found.get("Labels")):
-                    _remove_network(client, found["Id"])
+            removal.remove(self._engine.client(), labels.BROKER, labels.is_left_over)
 
     def close(self) -> None:
         """Remove everything that was made, also what was being made just now."""
@@ -318,25 +318,19 @@ class Broker:
         if self._engine is not None:
             with suppress(EngineError):
                 mine = f"{labels.RUN}={self._labels[labels.RUN]}"
-                self._explained(lambda client: self._remove(client, mine))()
+                self._explained(lambda client: removal.remove(client, mine))()
             self._engine.close()
 
 
-def _remove_container(client: docker.APIClient, identity: str) -> None:
-    """Remove a container, and wait until it is gone. Somebody else may be at it already."""
-    with suppress(docker.errors.NotFound):
-        try:
-            client.remove_container(identity, v=True, force=True)
-        except docker.errors.APIError as error:
-            if error.status_code != 409:
-                raise
-            client.wait(identity, condition="removed")
-
-
-def _remove_network(client: docker.APIClient, identity: str) -> None:
-    """Remove a network, if nobody else has."""
-    with suppress(docker.errors.NotFound):
-        client.remove_network(identity)
+def _beside(container: str) -> dict[str, Any]:
+    """What a container shares with another one."""
+    other = f"container:{container}"
+    return {
+        "ipc_mode": other,
+        "network_mode": other,
+        "pid_mode": other,
+        "volumes_from": [container],
+    }
 
 
 def main(channel: int, hand: int) -> None:

@@ -55,7 +55,20 @@ class DockerNode(RemoteNode):
         self.container = container
         """The container's name."""
         self._broker, self._fate = broker, fate
+        self._beside: list[DockerNode] = []
+        """Containers of other images, whose agents have been this node's :attr:`programs`."""
         channel.last_words = self._last_words
+
+    def go_on_in(self, other: DockerNode) -> None:
+        """Have the image of a container that was started beside this one: what is run, read and
+        written from now on is there. What runs goes on, and so do interfaces, hosts and captures.
+        The other container is this node's own from now on."""
+        self._beside.append(other)
+        found = self.channel.ask("spaces", {}, what="find its network namespaces").result()
+        # In both containers the agent of the first one is process 1.
+        spaces = {name: f"/proc/1/fd/{fd}" for name, fd in found["spaces"].items()}
+        other.channel.ask("space_take", {"spaces": spaces}, what="take over its hosts").result()
+        self.programs = other.channel
 
     def _last_words(self) -> str:
         if self.channel.lost is None:
@@ -82,11 +95,14 @@ class DockerNode(RemoteNode):
         }
         enter = [] if host is None else ["nsenter", f"--net=/proc/1/fd/{found['spaces'][host]}"]
         words = [f"{name}={value}" for name, value in settings.items()]
-        engine = ["docker", "-H", self._broker.engine.url, "exec", "-it", self.container]
+        inside = self._beside[-1].container if self._beside else self.container
+        engine = ["docker", "-H", self._broker.engine.url, "exec", "-it", inside]
         return [*engine, *enter, "/usr/bin/env", "-i", *words, "/bin/bash", "--norc"]
 
     def close(self) -> None:
         """End the container and everything in it. Idempotent."""
+        for other in self._beside:
+            other.close()
         super().close()
         self._fate.close()
 
@@ -184,9 +200,21 @@ class Broker:
         ]
 
     def start_node_soon(
-        self, lab: str, name: str, image: str, at: Sequence[Attachment], *, tun: bool
+        self,
+        lab: str,
+        name: str,
+        image: str,
+        at: Sequence[Attachment] = (),
+        *,
+        tun: bool,
+        shared: Sequence[str] = (),
+        beside: DockerNode | None = None,
     ) -> Starting:
-        """Begin to start a container, at these places of networks; ``tun``: with /dev/net/tun."""
+        """Begin to start a container, at these places of networks; ``tun``: with /dev/net/tun.
+
+        ``shared`` are directories that a container has which is started ``beside`` it: that one
+        also has the same network, and the same processes.
+        """
         ours, theirs = socket.socketpair()
         fate, told = socket.socketpair()
         with theirs, told, suppress(OSError):
@@ -197,6 +225,8 @@ class Broker:
             "name": name,
             "image": image,
             "networks": [list(place) for place in at],
+            "shared": list(shared),
+            "beside": None if beside is None else beside.container,
             "tun": tun,
         }
         answer = self._ask("start", request, f"start a container for {name}")
