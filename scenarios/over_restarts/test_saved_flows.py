@@ -56,6 +56,31 @@ def test_flows_outlive_a_restart(lab: Lab) -> None:
     assert lab.probe("a").heard_at == {"b"}
 
 
+def forbid_programs_in_tmp(lab: Lab) -> None:
+    """As hardened machines do, and container engines with what they mount there (mount(8))."""
+    done = lab.node("s1").run(["mount", "-t", "tmpfs", "-o", "noexec", "tmp", "/tmp"], check=False)
+    if done.status != 0:
+        pytest.skip(f"nothing can be mounted in this node: {done.stderr.strip()}")
+
+
+def test_flows_outlive_a_restart_where_tmp_is_noexec(lab: Lab) -> None:
+    before = state(lab)
+    forbid_programs_in_tmp(lab)
+    lab.switch("s1").restart()
+    assert state(lab).flows == before.flows
+
+
+def test_nobody_says_that_flows_are_lost_where_tmp_is_noexec(lab: Lab) -> None:
+    """What happens instead: see docs/findings/noexec-tmp-loses-flows.md."""
+    forbid_programs_in_tmp(lab)
+    lab.switch("s1").restart()
+    (done,) = (done for done in lab.commands if done.argv[-1] == "restart")
+    assert done.status == 0
+    assert "Saving flows" in done.stdout
+    assert "Restoring saved flows" not in done.stdout
+    assert state(lab).flows == ()
+
+
 @pytest.mark.parametrize(
     "flow",
     [
