@@ -25,7 +25,10 @@ from benchmarks.processes import RunFailedError
 from harness.lab import DEFAULT_TARGET, Target
 from harness.lab.environment import TargetUnavailable, environment
 
-MEASUREMENTS = ("first_frame", "pairs", "rate", "growth", "scenarios", "judging", "machines")
+MEASUREMENTS = (
+    *("first_frame", "pairs", "rate", "growth", "scenarios", "judging"),
+    *("machines", "containers"),
+)
 """Modules with a function ``measure``, in the order of the table."""
 REPORTS = Path(__file__).parents[1] / "reports"
 WIDEST = 160
