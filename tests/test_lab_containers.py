@@ -382,6 +382,12 @@ def image(client: docker.APIClient, name: str, dockerfile: str) -> Iterator[str]
         client.remove_image(name)
 
 
+def test_the_machines_own_system_is_no_image_for_containers() -> None:
+    """Nor is it looked for at the engine."""
+    with pytest.raises(TargetUnavailable, match="image host"):
+        environment(Target.parse("host/docker/netdev"))
+
+
 def test_an_image_without_python(client: docker.APIClient) -> None:
     with (
         image(client, "ovs-harness-test/empty:1", "FROM scratch\nLABEL empty=1\n") as name,

@@ -4,7 +4,7 @@ from harness.images.archive import export, import_
 from harness.images.cache import Meta, Progress, Stored, images_directory, list_images, remove
 from harness.images.catalogue import Recipe, catalogue, default_name
 from harness.images.errors import ImageError, UnsafeArchiveError
-from harness.images.image import Image, resolve
+from harness.images.image import Image, is_known, resolve
 from harness.images.locks import Hold
 from harness.images.mmdebstrap import build, obstacles
 
@@ -23,6 +23,7 @@ __all__ = [
     "export",
     "images_directory",
     "import_",
+    "is_known",
     "list_images",
     "obstacles",
     "remove",

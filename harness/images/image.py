@@ -19,7 +19,7 @@ from harness.images.cache import (
     hold,
     images_directory,
 )
-from harness.images.catalogue import default_name, recipe_of
+from harness.images.catalogue import catalogue, default_name, recipe_of
 from harness.images.errors import ImageError
 from harness.images.locks import Hold
 from harness.images.mmdebstrap import build as build_image
@@ -83,6 +83,11 @@ def resolve(name: str, *, build: bool = True, progress: Progress = lambda _: Non
         path, _, base = name.removeprefix("prefix:").partition("@")
         return _prefix(name, path, resolve_base(base or default_name(), build, progress))
     return resolve_base(name, build, progress)
+
+
+def is_known(name: str) -> bool:
+    """Whether ``name`` is one that :func:`resolve` knows; any other may be a container engine's."""
+    return name == "host" or name.startswith("prefix:") or name in catalogue()
 
 
 def resolve_base(name: str, build: bool, progress: Progress) -> Image:

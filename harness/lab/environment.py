@@ -152,14 +152,14 @@ def _prepare_machines(target: Target, progress: Progress) -> Environment:
 
 
 def _prepare_containers(target: Target, progress: Progress) -> Environment:
-    from harness.images import Hold, catalogue, resolve
+    from harness.images import Hold, is_known, resolve
     from harness.lab.containers import ContainerSite
     from harness.lab.engine_images import examine, provide
 
     made = broker()
     image = None
     # While the engine is looked for, what follows can be loaded and built.
-    if target.image in catalogue() or target.image.startswith("prefix:"):
+    if is_known(target.image):
         image = resolve(target.image, progress=progress)
     hold = Hold() if image is None else image.hold()
     called = target.image if image is None else provide(made, image, progress)

@@ -72,7 +72,7 @@ def _count(text: str) -> int:
 
 def _up(arguments: argparse.Namespace) -> int:
     from harness.images.command import shown
-    from harness.images.image import resolve
+    from harness.images.image import is_known, resolve
     from harness.lab.target import DEFAULT_TARGET, Target, TargetError
     from harness.live import places, show, starting
     from harness.live.errors import LiveError
@@ -85,9 +85,10 @@ def _up(arguments: argparse.Namespace) -> int:
     except TargetError as error:
         raise LiveError(str(error)) from error
     places.check_name(name)
-    with shown() as progress:
-        # Here and not in the keeper, where nobody would see how it goes.
-        resolve(target.image, progress=progress)
+    if is_known(target.image) or target.backend != "docker":
+        with shown() as progress:
+            # Here and not in the keeper, where nobody would see how it goes.
+            resolve(target.image, progress=progress)
     info = starting.start(spec, str(target), name)
     print("\n".join(show.ready(info, alone=places.names() == [name])))
     return 0
