@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
@@ -67,19 +67,22 @@ class Wanted(NamedTuple):
 
 
 class Running:
-    """A container that has been started."""
+    """A container that has been started, or is about to be."""
 
-    def __init__(self, client: docker.APIClient, identity: str, stream: Any) -> None:
-        self.client, self.identity = client, identity
-        self.stream = stream
-        """Kept as the SDK gave it: it closes the connection when it goes."""
+    def __init__(self, client: docker.APIClient, identity: str) -> None:
+        """Attach a container that is about to be started; the client is its own from now on."""
+        self._client, self._identity = client, identity
+        params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        # Kept as the SDK gives it: it closes the connection when it goes.
+        self._stream = client.attach_socket(identity, params=params)
+        self.socket: socket.socket = getattr(self._stream, "_sock", self._stream)
         self.status: int | None = None
         self._removed = threading.Event()
         threading.Thread(target=self._await_end, daemon=True).start()
 
     def _await_end(self) -> None:
         with suppress(Exception):
-            found = self.client.wait(self.identity, timeout=None, condition="removed")
+            found = self._client.wait(self._identity, timeout=None, condition="removed")
             self.status = found["StatusCode"]
         self._removed.set()
 
@@ -93,6 +96,11 @@ class Running:
         if self.status == STATUS_KILLED:
             words += ": it was killed (`docker kill`, or memory had run out)"
         return f"{words}; it said: {said}" if said else words
+
+    def close(self) -> None:
+        """Let go of what leads to it."""
+        self._stream.close()
+        self._client.close()
 
 
 class Broker:
@@ -191,8 +199,7 @@ class Broker:
         name = self._name(wanted.name)
 
         def serve(running: Running) -> str:
-            raw = getattr(running.stream, "_sock", running.stream)
-            Pump(self._loop, raw, stream, lambda pump: self._ended(running, pump, fate))
+            Pump(self._loop, running.socket, stream, lambda pump: self._ended(running, pump, fate))
             return name
 
         def job(client: docker.APIClient) -> Running:
@@ -220,8 +227,8 @@ class Broker:
         def explained() -> Any:
             if engine is None:
                 raise EngineError("no engine has been found yet")
-            with engine.explained():
-                return job(engine.client())
+            with engine.explained(), closing(engine.client()) as client:
+                return job(client)
 
         return explained
 
@@ -255,12 +262,10 @@ class Broker:
             client.connect_container_to_network(
                 made, network, ipv4_address=address.partition("/")[0]
             )
-        params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        stream = client.attach_socket(made, params=params)
-        running = Running(client, made, stream)
+        assert self._engine is not None
+        running = Running(self._engine.client(), made)
         client.start(made)
-        raw = getattr(stream, "_sock", stream)
-        raw.sendall(shipped())
+        running.socket.sendall(shipped())
         return running
 
     def _host_config(self, client: docker.APIClient, wanted: Wanted) -> dict[str, Any]:
@@ -299,6 +304,7 @@ class Broker:
                 fate.send(str(results[0]).encode())
             fate.close()
             pump.harness.close()
+            running.close()
 
         job = partial(running.fate, bytes(pump.output.stderr))
         self._begin(job, tell)
