@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.lab.errors import LabError
 from harness.lab.plan import End, Plan, Wire
-from harness.lab.sites import set_up_ports
+from harness.lab.sites import SharedKernel, set_up_ports
 from harness.nodes.containers.client import Attachment, Broker, DockerNode, Starting
-from harness.nodes.impairment import Impairment
 from harness.nodes.remote import RemoteNode
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class _Place(NamedTuple):
     port: int
 
 
-class ContainerSite:
+class ContainerSite(SharedKernel):
     """Containers of one image. Each underlay is a network of the engine's, and the wire through it
     is made of VXLAN (:mod:`harness.agent.underlays`): such a network is none itself, for it learns
     addresses and keeps LACP's frames and their like to itself."""
@@ -158,13 +157,6 @@ class ContainerSite:
                 (other,) = (end for end in wire.ends if end != End(switch, interface))
                 self._nodes[other.switch].set_underlay_carrier(other.interface, up=up).result()
 
-    def impair(self, underlay: str, impairment: Impairment | None, seed: int) -> None:
-        """See :class:`~harness.lab.sites.Site`: what carries frames here is the engine's kernel."""
-        del impairment, seed
-        raise LabError(
-            f"underlay {underlay} can't be made bad: it can between virtual machines (backend vm)"
-        )
-
     def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
         """See :class:`~harness.lab.sites.Site`: a container of that image is started beside the
         node's first one, whose processes and network it shares."""
@@ -180,19 +172,6 @@ class ContainerSite:
         ).result()
         node.go_on_in(other)
         self._lay_over(node)
-
-    def cut_power(self, switch: str) -> None:
-        """See :class:`~harness.lab.sites.Site`: what is written here the engine's kernel has."""
-        raise LabError(
-            f"{switch} has no power of its own to cut: a virtual machine has (backend vm)"
-        )
-
-    def boot(self, switch: str) -> RemoteNode:
-        """See :class:`~harness.lab.sites.Site`: never called."""
-        raise LabError(f"{switch} has no power of its own")
-
-    def carried(self) -> None:
-        """See :class:`~harness.lab.sites.Site`: the engine's kernel carries it all."""
 
     def close(self) -> None:
         """End what is left of the containers, and the networks."""

@@ -74,7 +74,31 @@ class Site(Protocol):
         """End what is not a node's own. The nodes have been closed."""
 
 
-class NamespaceSite:
+class SharedKernel:
+    """What a place can't do whose nodes have no kernel and no power of their own."""
+
+    def impair(self, underlay: str, impairment: Impairment | None, seed: int) -> None:
+        """See :class:`Site`: what carries frames here is a kernel, which does it well."""
+        del impairment, seed
+        raise LabError(
+            f"underlay {underlay} can't be made bad: it can between virtual machines (backend vm)"
+        )
+
+    def cut_power(self, switch: str) -> None:
+        """See :class:`Site`: what is written here a kernel has that goes on."""
+        raise LabError(
+            f"{switch} has no power of its own to cut: a virtual machine has (backend vm)"
+        )
+
+    def boot(self, switch: str) -> RemoteNode:
+        """See :class:`Site`: never called."""
+        raise LabError(f"{switch} has no power of its own")
+
+    def carried(self) -> None:
+        """See :class:`Site`."""
+
+
+class NamespaceSite(SharedKernel):
     """Nodes made of namespaces, with ``lower`` as their root and ``files`` laid over it."""
 
     daemons_run = False
@@ -115,31 +139,11 @@ class NamespaceSite:
         change = {"do": "set", "name": interface, "up": up}
         self._nodes[switch].change_links([change]).result()
 
-    def impair(self, underlay: str, impairment: Impairment | None, seed: int) -> None:
-        """See :class:`Site`: what carries frames here is the kernel, which does it well."""
-        del impairment, seed
-        raise LabError(
-            f"underlay {underlay} can't be made bad: it can between virtual machines (backend vm)"
-        )
-
     def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
         """See :class:`Site`: the machine's own Open vSwitch takes no part."""
         if Path("/") in (*self._lower, *image.lower):
             raise LabError("a node can't change from or to the machine's own system (image host)")
         self._nodes[switch].change_root(image.lower, keep)
-
-    def cut_power(self, switch: str) -> None:
-        """See :class:`Site`: what is written here the machine's own kernel has."""
-        raise LabError(
-            f"{switch} has no power of its own to cut: a virtual machine has (backend vm)"
-        )
-
-    def boot(self, switch: str) -> RemoteNode:
-        """See :class:`Site`: never called."""
-        raise LabError(f"{switch} has no power of its own")
-
-    def carried(self) -> None:
-        """See :class:`Site`."""
 
     def close(self) -> None:
         """Remove the bridges; cables end with the nodes they joined."""

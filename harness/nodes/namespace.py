@@ -12,8 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.agent.environment import PATH
-from harness.nodes import processes
+from harness.nodes import processes, shells
 from harness.nodes.base import NodeError
 from harness.nodes.channel import Answer, Channel
 from harness.nodes.programs import spawn, started_by_main_thread
@@ -75,17 +74,8 @@ class NamespaceNode(RemoteNode):
         users = [] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]
         enter = ["nsenter", "-t", str(pid), *users, "-m", "-u", "-i", "-p"]
         network = f"--net=/proc/{pid}/fd/{descriptor}"
-        # bash puts the name in as it is: what a variable holds is not expanded again.
         place = self.name if host is None else f"{host}@{self.name}"
-        environment = {
-            "TERM": terminal or os.environ.get("TERM", "dumb"),
-            "PATH": PATH,
-            "HOME": "/root",
-            "PLACE": place,
-            "PS1": r"$PLACE:\w\$ ",
-        }
-        settings = [f"{name}={value}" for name, value in environment.items()]
-        return [*enter, network, "/usr/bin/env", "-i", *settings, "/bin/bash", "--norc"]
+        return [*enter, network, *shells.argv(place, terminal)]
 
 
 class Starting:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import subprocess
@@ -11,7 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from harness.agent.environment import PATH
+from harness.nodes import shells
 from harness.nodes.base import NodeError, NodeLost
 from harness.nodes.channel import Answer, Channel
 from harness.nodes.programs import spawn
@@ -86,18 +85,10 @@ class DockerNode(RemoteNode):
         if host is not None and host not in found["spaces"]:
             raise NodeError(f"{self.name}: there is no host {host!r}")
         place = self.name if host is None else f"{host}@{self.name}"
-        settings = {
-            "TERM": terminal or os.environ.get("TERM", "dumb"),
-            "PATH": PATH,
-            "HOME": "/root",
-            "PLACE": place,
-            "PS1": r"$PLACE:\w\$ ",
-        }
         enter = [] if host is None else ["nsenter", f"--net=/proc/1/fd/{found['spaces'][host]}"]
-        words = [f"{name}={value}" for name, value in settings.items()]
         inside = self._beside[-1].container if self._beside else self.container
         engine = ["docker", "-H", self._broker.engine.url, "exec", "-it", inside]
-        return [*engine, *enter, "/usr/bin/env", "-i", *words, "/bin/bash", "--norc"]
+        return [*engine, *enter, *shells.argv(place, terminal)]
 
     def close(self) -> None:
         """End the container and everything in it. Idempotent."""
