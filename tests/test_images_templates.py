@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from harness.agent import carried
-from harness.images import Image, ImageError, templates
+from harness.images import Image, ImageError, command, templates
 from harness.images.cache import Meta, Stored, images_directory
 from harness.images.command import _list, _remove
 from harness.images.locks import try_lock
@@ -495,9 +495,12 @@ def test_the_command_shows_and_removes_them_with_their_image(
     made = boots.template(image)
     (made.path / vm.RAM).write_bytes(bytes(3 << 20))
     monkeypatch.setattr(templates, "disk_usage", lambda path: (path / vm.RAM).stat().st_size)
+    # The machine's own engine is nothing to this test.
+    monkeypatch.setattr(command, "_in_engine", lambda: ({}, "none is asked"))
     assert _list(argparse.Namespace()) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "VM templates" in next(line for line in lines if "Open vSwitch" in line)
+    assert "VM, MiB" in next(line for line in lines if "Open vSwitch" in line)
+    assert "Docker: none is asked" in lines
     arguments = argparse.Namespace(names=["trixie"])
     # Who has a template has the image, too.
     with image.hold(), made.hold, pytest.raises(ImageError, match="in use by"):
