@@ -18,8 +18,10 @@ CRASHED = (
     r"daemon_unix\(monitor\)\|ERR\|\d+ crashes: pid \d+ died, killed \(.*\)",
     r"backtrace\(monitor\)\|WARN\|SIG\w+ detected",
     r"backtrace\(monitor\)\|WARN\|Backtrace using libunwind not supported",
+    r"fatal_signal(\(\S+\))?\|WARN\|terminating with signal (6|11) ",
 )
-"""What a monitor says of a crash (lib/daemon-unix.c, lib/backtrace.c)."""
+"""What a monitor says of a crash, and now and then a thread of the daemon itself before it is over
+(lib/daemon-unix.c, lib/backtrace.c, lib/fatal-signal.c)."""
 
 
 class Kill(Fault, frozen=True):
