@@ -223,6 +223,27 @@ AT_RESTART: dict[str, Callable[[Lab], None]] = {
 }
 
 # In the order in which they are tried: what catches the most comes first.
+NEGLECT = """\
+sed -i '/^Package: openvswitch-switch$/,/^$/s/^Version: .*/Version: 0/' /var/lib/dpkg/status
+chmod -R o+w /etc/openvswitch/ /var/lib/openvswitch /var/log/openvswitch /etc/default
+printf '#!/bin/sh\\nexit 3\\n' >/etc/init.d/openvswitch-switch
+: >/etc/logrotate.d/openvswitch-switch
+for daemon in ovsdb-server ovs-vswitchd; do
+    cp /bin/sleep "/root/$daemon"
+    setsid "/root/$daemon" 1000 >/dev/null 2>&1 &
+done
+setsid nc -l -p 99 >/dev/null 2>&1 &
+for bridge in $(ovs-vsctl list-br); do ip address flush dev "$bridge"; done
+"""
+
+
+def neglected(lab: Lab) -> None:
+    """Nobody looks after the installation: files that anybody may write to, a package that is not
+    what runs, a service that does not, a second daemon, a port that is open."""
+    for name in lab.switches:
+        lab.node(name).run(["sh", "-c", NEGLECT])
+
+
 SABOTAGES: dict[str, Callable[[Lab], None]] = {
     "drop": drop,
     "idle-library": idle_library,
@@ -233,6 +254,7 @@ SABOTAGES: dict[str, Callable[[Lab], None]] = {
     "no-port": no_port,
     "spill": spill,
     "twice": twice,
+    "neglected": neglected,
 }
 
 
