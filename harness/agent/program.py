@@ -13,27 +13,9 @@ from .machine import keep_up
 from .quiet import ignore_what_ports_hear, quieten
 
 
-class Device:
-    """A character device as a stream: a port of a virtual machine's serial line."""
-
-    def __init__(self, path: str) -> None:
-        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-
-    def setblocking(self, _flag: bool) -> None:
-        """It never blocks."""
-
-    def fileno(self) -> int:
-        return self.fd
-
-    def recv(self, size: int) -> bytes:
-        return os.read(self.fd, size)
-
-    def sendmsg(self, buffers: list[memoryview]) -> int:
-        return os.writev(self.fd, buffers)
-
-
-class Pipes:
-    """Two pipes as a stream: what comes is read from one, what goes is written to the other."""
+class Files:
+    """Two files as a stream, or one that is both: what comes is read from the first, what goes is
+    written to the second."""
 
     def __init__(self, source: int, sink: int) -> None:
         self.source, self.sink = source, sink
@@ -67,14 +49,16 @@ def main() -> None:
     ignore_what_ports_hear()
     keep_up()
     os.umask(0o022)
-    agent = Agent(Device(sys.argv[1]))
+    # A port of a virtual machine's serial line.
+    device = os.open(sys.argv[1], os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    agent = Agent(Files(device, device))
     agent.looks.counts_idling = count_idling()
     agent.serve()
 
 
 def serve_pipes() -> None:
     """Serve standard input and output, which nothing that is started from here has as its own."""
-    pipes = Pipes(os.dup(0), os.dup(1))
+    pipes = Files(os.dup(0), os.dup(1))
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for descriptor in (0, 1):
         os.dup2(null, descriptor)

@@ -132,7 +132,7 @@ def _import(client: docker.APIClient, image: Image, called: str) -> None:
     writer.start()
     with os.fdopen(reading, "rb") as stream:
         said = client.import_image_from_stream(
-            stream, repository=repository, tag=tag, changes=_changes(image)
+            stream, repository=repository, tag=tag, changes=_changes(image, tag)
         )
     writer.join()
     if failed:
@@ -159,14 +159,14 @@ def _write(image: Image, sink: BinaryIO) -> None:
                 archive.addfile(member)
 
 
-def _changes(image: Image) -> list[str]:
+def _changes(image: Image, key: str) -> list[str]:
     """What else the engine is to know of an image, as lines of a Dockerfile."""
     assert image.stored is not None
     meta = image.stored.meta
     asked_for = recipe_of(meta.name).packages
     labels = {
         NAME: image.name,
-        KEY: reference(image).partition(":")[2],
+        KEY: key,
         OVS: image.version,
         PACKAGES: " ".join(one for one in meta.packages if one.partition("=")[0] in asked_for),
         "org.opencontainers.image.title": f"{REPOSITORY}/{image.name}",

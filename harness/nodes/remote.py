@@ -30,9 +30,6 @@ class RemoteNode:
     def __init__(self, name: str, channel: Channel, pid: int) -> None:
         self.name = name
         self.channel = channel
-        self.programs = channel
-        """To the agent that runs commands, reads files and asks sockets: once the image has changed
-        it may be another one than that of interfaces and frames."""
         self.pid = pid
         """The agent's process id, as the process that started it sees it."""
         self.ran_in_hosts = False
@@ -42,6 +39,12 @@ class RemoteNode:
         channel.ended = self._ended
 
     # -- commands and files
+
+    @property
+    def programs(self) -> Channel:
+        """To the agent that runs commands, reads files and asks sockets: once the image has changed
+        it may be another one than that of interfaces and frames."""
+        return self.channel
 
     @property
     def commands(self) -> Sequence[Completed]:

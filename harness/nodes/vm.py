@@ -144,8 +144,7 @@ class VmNode(RemoteNode):
 
     def _be(self, running: _Running) -> None:
         self._running, self._attached = running, 0
-        self.channel = self.programs = running.channel
-        self.console = running.console
+        self.channel, self.console = running.channel, running.console
         self.channel.last_words = self._last_words
         self.channel.ended = self._ended
 

@@ -62,12 +62,20 @@ class DockerNode(RemoteNode):
         """Have the image of a container that was started beside this one: what is run, read and
         written from now on is there. What runs goes on, and so do interfaces, hosts and captures.
         The other container is this node's own from now on."""
+        try:
+            found = self.channel.ask("spaces", {}, what="find its network namespaces").result()
+            # In both containers the agent of the first one is process 1.
+            spaces = {name: f"/proc/1/fd/{fd}" for name, fd in found["spaces"].items()}
+            other.channel.ask("space_take", {"spaces": spaces}, what="take over its hosts").result()
+        except BaseException:
+            other.close()
+            raise
         self._beside.append(other)
-        found = self.channel.ask("spaces", {}, what="find its network namespaces").result()
-        # In both containers the agent of the first one is process 1.
-        spaces = {name: f"/proc/1/fd/{fd}" for name, fd in found["spaces"].items()}
-        other.channel.ask("space_take", {"spaces": spaces}, what="take over its hosts").result()
-        self.programs = other.channel
+
+    @property
+    def programs(self) -> Channel:
+        """See :attr:`RemoteNode.programs`."""
+        return self._beside[-1].channel if self._beside else self.channel
 
     def _last_words(self) -> str:
         if self.channel.lost is None:
