@@ -222,7 +222,6 @@ AT_RESTART: dict[str, Callable[[Lab], None]] = {
     "unsaved-addresses": unsaved_addresses,
 }
 
-# In the order in which they are tried: what catches the most comes first.
 NEGLECT = """\
 sed -i '/^Package: openvswitch-switch$/,/^$/s/^Version: .*/Version: 0/' /var/lib/dpkg/status
 chmod -R o+w /etc/openvswitch/ /var/lib/openvswitch /var/log/openvswitch /etc/default
@@ -244,6 +243,7 @@ def neglected(lab: Lab) -> None:
         lab.node(name).run(["sh", "-c", NEGLECT])
 
 
+# In the order in which they are tried: what catches the most comes first.
 SABOTAGES: dict[str, Callable[[Lab], None]] = {
     "drop": drop,
     "idle-library": idle_library,

@@ -24,6 +24,7 @@ from harness.traffic import Reach
 from harness.traffic.batch import NotOnce, Sent
 from harness.traffic.explain import explain
 from harness.traffic.frames import probe_frame
+from tests.sabotage_plugin import SABOTAGES
 
 ROOT = Path(__file__).parent.parent
 USUAL = Reach.groups(["a1", "a2", "a3"], ["b1", "b2"])
@@ -293,18 +294,6 @@ def test_a_node_that_died(lab: Lab) -> None:
 
 # -- the scenarios, on broken switches
 
-SABOTAGES = (
-    "drop",
-    "idle-library",
-    "forgetful",
-    "leak",
-    "no-vlans",
-    "wrong-tag",
-    "no-port",
-    "spill",
-    "twice",
-)
-"""What is tried on a scenario until it fails; what catches the most comes first."""
 UNBREAKABLE = {
     "scenarios/openflow/test_versions.py::test_no_other_version_is_spoken": "no frame is sent",
 }

@@ -16,6 +16,7 @@ from harness.topology.errors import Mistake, TopologyError
 
 MAX_DEPTH = 16
 """The data itself is nested 9 deep."""
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep; no topology is"
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """YAML 1.1, section 4.1: what no stream may hold."""
 
@@ -66,7 +67,9 @@ def compose(text: str, name: str) -> Node:
         mark = error.problem_mark or error.context_mark
         at = (mark.line + 1, mark.column + 1) if mark else composer.at
         said = ", ".join(part for part in (error.context, error.problem) if part)
-        raise _error(name, *at, f"this is not YAML: {said}") from None
+        # Scanners with a limit of their own (PyYAML's since 6.0.4) see it before there is an event.
+        too_deep = "nesting depth" in said
+        raise _error(name, *at, TOO_DEEP if too_deep else f"this is not YAML: {said}") from None
     except _Refused as error:
         raise _error(name, *composer.at, str(error)) from None
     if composer.root is None:
@@ -102,7 +105,7 @@ class _Composer:
 
     def _open(self, node: Sequence | Mapping) -> None:
         if len(self._stack) >= MAX_DEPTH:
-            raise _Refused(f"nested more than {MAX_DEPTH} levels deep; no topology is")
+            raise _Refused(TOO_DEEP)
         self._put(node)
         self._stack.append(node)
 

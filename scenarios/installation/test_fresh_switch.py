@@ -4,6 +4,7 @@ who may read them, services, processes, sockets, logs (testinfra over the agent)
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from testinfra.host import Host
@@ -33,6 +34,13 @@ def shared(module_lab: Lab) -> Host:
 def own(lab: Lab) -> Host:
     """For one that changes something."""
     return lab.switch("s1").host
+
+
+def the_one(host: Host, **what: object) -> Any:
+    """The process that is to be there once."""
+    found = host.process.filter(**what)
+    assert len(found) == 1, f"{what}: {[one.args for one in found]}"
+    return found[0]
 
 
 def test_the_package_is_of_the_version_that_runs(shared: Host, target: Target) -> None:
@@ -74,10 +82,10 @@ def test_whose_a_file_is_and_who_may_read_it(shared: Host, path: str, mode: int)
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_a_daemon_runs_once_and_is_watched(shared: Host, daemon: str) -> None:
     """Beside it runs its monitor, which is its parent, and which starts it again if it dies."""
-    (found,) = shared.process.filter(comm=daemon)
+    found = the_one(shared, comm=daemon)
     assert found.user == "root"
     assert shared.file(f"/run/openvswitch/{daemon}.pid").content_string.strip() == str(found.pid)
-    (monitor,) = shared.process.filter(comm="monitor", pid=found.ppid)
+    monitor = the_one(shared, comm="monitor", pid=found.ppid)
     assert monitor.args.startswith(f"{daemon}: monitoring pid {found.pid} (healthy)")
 
 
@@ -85,7 +93,7 @@ def test_the_daemons_come_before_other_processes(shared: Host) -> None:
     """ovs-ctl(8), ``--ovs-vswitchd-priority``: -10 unless it is told otherwise."""
     usual = int(shared.check_output("nice"))
     for daemon in DAEMONS:
-        (found,) = shared.process.filter(comm=daemon)
+        found = the_one(shared, comm=daemon)
         assert found.nice == usual - 10
 
 
@@ -97,7 +105,7 @@ def test_the_service_runs_and_will_after_a_boot(shared: Host) -> None:
 
 def test_the_sockets_that_are_listened_at(shared: Host) -> None:
     """A database and a control socket for each daemon, all of them for this machine only."""
-    (server,), (switch,) = (shared.process.filter(comm=daemon) for daemon in DAEMONS)
+    server, switch = (the_one(shared, comm=daemon) for daemon in DAEMONS)
     for name in (
         "db.sock",
         f"ovsdb-server.{server.pid}.ctl",
