@@ -222,6 +222,16 @@ def test_no_false_alarm_in_a_large_batch_on_a_busy_machine(make_lab: MakeLab) ->
 
 
 @pytest.mark.usefixtures("busy_machine")
+def test_a_switch_that_hardly_gets_a_processor_loses_nothing(make_lab: MakeLab) -> None:
+    """What the first switch passes on waits at the second, which nobody may mistake for empty."""
+    lab = make_lab(two_switches())
+    lab.announce()
+    lab.node("s2").run(["chrt", "--all-tasks", "--idle", "--pid", "0", str(lab.switch("s2").pid())])
+    for size in (64, 1500):
+        assert lab.probe("h1", to="h2", count=2000, size=size).missing_at("h2") == []
+
+
+@pytest.mark.usefixtures("busy_machine")
 def test_no_false_alarm_in_traffic_on_a_busy_machine(lab: Lab) -> None:
     with lab.traffic(rate=1000) as traffic:
         lab.switch("s1").vsctl("set", "bridge", "br0", "other_config:mac-table-size=100")

@@ -182,10 +182,33 @@ class Drain:
             gather([switch.settle_soon() for switch in up])
 
     def absorb(self, deadline: float) -> None:
-        """Wait until no receive queue holds anything, for then there is room for more, or until
-        ``deadline``: what is lost for want of room shows when the drain finishes."""
+        """Wait until no receive queue holds anything, or until ``deadline``."""
+        for seen in self._looks(deadline):
+            if not seen.waiting:
+                return
+
+    def pass_on(self, deadline: float) -> None:
+        """Wait until everything has been passed on as far as it goes, for then there is room for
+        more, or until ``deadline``: what is lost for want of room shows when the drain finishes.
+
+        Nodes do not answer at the same moment: between two of them frames may go from one that has
+        not been looked at yet to one that has. Then they have been counted when all are looked at
+        again.
+        """
+        before = None
+        for seen in self._looks(deadline):
+            alone = len(self._nodes) == 1
+            if not seen.under_way() and (alone or (before is not None and seen.still(before))):
+                return
+            before = seen
+
+    def _looks(self, deadline: float) -> Iterator[Look]:
+        """One look after the other, the last one at ``deadline``."""
         pause = SHORTEST_PAUSE
-        while self.look().waiting and time.monotonic() <= deadline:
+        while True:
+            yield self.look()
+            if time.monotonic() > deadline:
+                return
             pump(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -306,7 +306,7 @@ class Engine:
             left = window.fill(left)
             self._send_window(window)
             if left:
-                self.drain.absorb(deadline)
+                self.drain.pass_on(deadline)
 
     def _send_window(self, window: Window) -> None:
         by_switch: dict[str, list[str]] = {}

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from harness.traffic.identity import stamp_many
 from harness.traffic.ledger import Flow
 
-RECEIVE_ROOM = 128 << 10
+RECEIVE_ROOM = 104 << 10
 """Bytes of a switch's receive queue that a window may fill: net.core.rmem_default is 208 KiB where
-nobody changed it, and a queue that overflows loses frames that the switch never saw."""
+nobody changed it, and a queue that overflows loses frames that the switch never saw. Half of it,
+for a switch may still have the window before in its hands, where nobody sees it."""
 MOST_AT_ONCE = 8192
 """Frames of one window over all hosts: an agent that sends does not empty its rings meanwhile."""
 
