@@ -114,3 +114,18 @@ def test_what_depmod_says_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         require(tmp_path, "trixie")
     (tmp_path / kernel.VMLINUZ).touch()
     require(tmp_path, "trixie")
+
+
+def test_names_of_modules(tmp_path: Path) -> None:
+    place = tmp_path / kernel.MODULES / "6.1-x"
+    place.mkdir(parents=True)
+    (place / "modules.dep").write_text(
+        "kernel/net/ipv4/ip_gre.ko.xz: kernel/net/ipv4/gre.ko.xz\nkernel/net/ipv4/gre.ko.xz:\n"
+        "kernel/sound/snd-pcm.ko:\n"
+    )
+    (place / "modules.builtin").write_text("kernel/fs/ext4/ext4.ko\n")
+    (place / "modules.alias").write_text(
+        "# Aliases extracted from modules themselves.\n"
+        "alias netdev-gre0 ip_gre\nalias pci:v00008086d* e1000\nalias char-major-9-* st\n"
+    )
+    assert kernel.names(tmp_path) == {"ip_gre", "gre", "snd_pcm", "ext4", "netdev_gre0"}

@@ -58,6 +58,16 @@ def test_a_new_interface_is_silent(node: NamespaceNode) -> None:
     assert "UP" in links(node, "a")["lo"]["flags"]
 
 
+def test_namespaces_that_were_kept_are_as_others_are(node: NamespaceNode) -> None:
+    node.keep_spaces(1).result()
+    node.add_spaces(["kept", "made"]).result()
+    node.change_links([veth("a", "kept"), veth("b", "made")]).result()
+    for host in ("kept", "made"):
+        assert list(links(node, host)) == ["lo", "eth0"]
+        assert "UP" in links(node, host)["lo"]["flags"]
+        assert addresses(links(node, host)["eth0"]) == []
+
+
 def test_set_and_remove(pair: NamespaceNode) -> None:
     changes: list[dict[str, Any]] = [
         {"do": "set", "name": "a", "up": False, "mtu": 1400, "mac": "02:00:00:00:00:77"},

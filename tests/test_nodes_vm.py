@@ -208,6 +208,35 @@ def test_a_port_may_be_called_as_hosts_call_their_interface(node: VmNode) -> Non
     node.remove_spaces(["h1", "h2"]).result()
 
 
+ASK_FOR = """\
+import fcntl, socket, struct, sys
+with socket.socket() as any_socket:
+    fcntl.ioctl(any_socket, 0x8913, struct.pack("40s", sys.argv[1].encode()))  # SIOCGIFFLAGS
+"""
+
+
+@pytest.mark.parametrize(
+    ("interface", "module"), [("gre0", "ip_gre"), ("dummy", "dummy"), ("nlmon0", "")]
+)
+def test_the_kernel_loads_what_an_interface_is_asked_for(
+    clone: Clone, interface: str, module: str
+) -> None:
+    """By an alias of its own, by the module's name, or nothing (dev_load() in dev_ioctl.c)."""
+    node = clone("n1")
+    before = node.run(["cut", "-d", " ", "-f", "1", "/proc/modules"]).stdout.split()
+    node.run(["python3", "-c", ASK_FOR, interface], check=False)
+    after = node.run(["cut", "-d", " ", "-f", "1", "/proc/modules"]).stdout.split()
+    assert (module in after) == bool(module)
+    assert bool(set(after) - set(before)) == bool(module)
+
+
+def test_the_kernel_loads_what_else_it_needs(node: VmNode) -> None:
+    assert not node.exists("/sys/module/ifb")
+    node.run(["ip", "link", "add", "trial", "type", "ifb"])
+    assert node.exists("/sys/module/ifb")
+    node.run(["ip", "link", "del", "trial"])
+
+
 # -- its console
 
 

@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 
-from .files import write_anew
+from .files import overwrite
 from .libc import check, libc
 from .quiet import ETHTOOL_SGRO, turn_off
 from .requests import Fields, Operations, Request
@@ -44,8 +44,8 @@ class Machine:
         time.clock_settime_ns(time.CLOCK_REALTIME, request["time_ns"])
         _add_entropy(request.blob)
         set_hostname(request["name"])
-        with open("/etc/machine-id", "w") as file:
-            file.write(request["machine_id"] + "\n")
+        overwrite("/etc/hosts", hosts_file(request["name"]))
+        overwrite("/etc/machine-id", request["machine_id"] + "\n")
         cards = request["cards"]
         for card in cards:
             # What is captured here has to be what is on the wire: each segment by itself.
@@ -83,10 +83,14 @@ def card_message(card: Fields) -> bytes:
 
 
 def set_hostname(name: str) -> None:
-    """The node's own name (its UTS namespace), resolvable from its own /etc/hosts."""
+    """The node's own name (its UTS namespace)."""
     encoded = name.encode()
     check(libc.sethostname(encoded, len(encoded)), "sethostname")
-    write_anew("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name}\n", 0o644)
+
+
+def hosts_file(name: str) -> str:
+    """A node's hosts(5), in which it finds itself."""
+    return f"127.0.0.1 localhost\n127.0.1.1 {name}\n"
 
 
 def keep_up() -> None:

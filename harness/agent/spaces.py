@@ -32,10 +32,12 @@ class Spaces:
     def __init__(self) -> None:
         self.home = _open_own()
         self._named: dict[str, int] = {}
+        self._spares: list[int] = []
         self._netlinks: dict[str | None, Netlink] = {}
         self.operations: Operations = {
             "spaces": self.tell,
             "space_add": self.make,
+            "space_spare": self.make_spares,
             "space_remove": self.remove,
             "space_take": self.take_others,
         }
@@ -87,11 +89,22 @@ class Spaces:
 
     def create(self, *names: str) -> None:
         """See :meth:`make`."""
+        while len(self._spares) < len(names):
+            self._spares.append(self._fresh())
+        for name in names:
+            self.take(name, self._spares.pop())
+
+    def make_spares(self, request: Request) -> None:
+        """Make ``count`` network namespaces that nobody has yet: what goes on from a copy of this
+        process's memory is given those first."""
+        self._spares += [self._fresh() for _ in range(request["count"])]
+        request.reply()
+
+    def _fresh(self) -> int:
+        check(libc.unshare(CLONE_NEWNET), "unshare")
         try:
-            for name in names:
-                check(libc.unshare(CLONE_NEWNET), "unshare")
-                self.take(name, _open_own())
-                quieten()
+            quieten()
+            return _open_own()
         finally:
             check(libc.setns(self.home, CLONE_NEWNET), "setns back")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.images.errors import ImageError
@@ -71,6 +71,27 @@ def require(directory: Path, name: str) -> str:
         if not (directory / file).is_file():
             raise ImageError(f"image {name} holds no {DIRECTORY}/{file}")
     return release
+
+
+def names(directory: Path) -> set[str]:
+    """By which names modprobe(8) finds the modules of the kernel in ``directory``, built-in ones
+    too, but for patterns: with underscores, which are the same as dashes to it."""
+    place = directory / MODULES / version(directory)
+    found = {
+        Path(line.partition(":")[0]).name.partition(".ko")[0]
+        for list_of in ("modules.dep", "modules.builtin")
+        for line in _lines(place / list_of)
+    }
+    for line in _lines(place / "modules.alias"):
+        kind, alias, *_module = line.split()
+        if kind == "alias" and not set(alias) & set("*?[:/"):
+            found.add(alias)
+    return {name.replace("-", "_") for name in found}
+
+
+def _lines(file: Path) -> Iterator[str]:
+    if file.is_file():
+        yield from file.read_text(encoding="utf-8").splitlines()
 
 
 def index_modules(directory: Path) -> None:

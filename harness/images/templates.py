@@ -47,6 +47,23 @@ _HALF_MADE = re.compile(r"\.new-(.+)-[^-]*")
 INITRAMFS, META = "initramfs", "meta.json"
 AGENT = ".harness/agent.pyz"
 """Where the agent lies in a machine."""
+KNOWN = ".harness/modules"
+"""A directory with an empty file for each name of a kernel module."""
+LOADER = ".harness/load-module"
+LOAD = f"""\
+#!/bin/sh
+# What the kernel runs to load a module: load-module -q -- NAME. When an interface is asked for that
+# is not there, it asks for netdev-NAME and for NAME (dev_load() in net/core/dev_ioctl.c), and so
+# before every port that ovs-vswitchd makes. modprobe(8) would say that there are none, but it
+# takes an emulated processor a tenth of a second to load what it is made of.
+case $3 in
+netdev-*) name=netdev_${{3#netdev-}} ;;
+*-*) exec /sbin/modprobe "$@" ;;
+*) name=$3 ;;
+esac
+[ -e "/{KNOWN}/$name" ] && exec /sbin/modprobe "$@"
+exit 1
+"""
 INIT = f"""\
 #!/bin/sh
 # The first process of a virtual machine: mount what a system has, then be the agent.
@@ -62,6 +79,7 @@ mount -t tmpfs -o nosuid,nodev,mode=1777 tmp /tmp
 # These two are built into later kernels than 6.1.
 modprobe -a virtio_pci virtio_console virtio_blk
 modprobe -a virtio_net tun veth openvswitch nfnetlink_cttimeout af_packet_diag
+echo /{LOADER} >/proc/sys/kernel/modprobe
 # A name that no host's interface has: the kernel looks for it here too when it makes a veth pair.
 for card in /sys/class/net/eth*; do
     ip link set "${{card##*/}}" name "{qemu.CARD}${{card##*/eth}}"
@@ -237,7 +255,8 @@ class _Shelf:
         try:
             with (staging / INITRAMFS).open("wb") as sink:
                 modules = self._kernel / kernel.MODULES
-                initramfs.write(sink, self._image.lower, modules, _files())
+                known = {f"{KNOWN}/{name}": (0o644, b"") for name in kernel.names(self._kernel)}
+                initramfs.write(sink, self._image.lower, modules, _files() | known)
             vm.make_template(
                 machine._replace(initramfs=staging / INITRAMFS), staging, stage.prepare
             )
@@ -250,7 +269,11 @@ class _Shelf:
 
 def _files() -> dict[str, tuple[int, bytes]]:
     """What a machine has beside its image: mode and content, by path."""
-    return {"init": (0o755, INIT.encode()), AGENT: (0o644, carried.program())}
+    return {
+        "init": (0o755, INIT.encode()),
+        LOADER: (0o755, LOAD.encode()),
+        AGENT: (0o644, carried.program()),
+    }
 
 
 def _beside(path: Path, what: str) -> Path:

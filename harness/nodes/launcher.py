@@ -23,8 +23,9 @@ from typing import NoReturn
 from harness.agent.agent import Agent
 from harness.agent.children import Children
 from harness.agent.environment import enter_environment
+from harness.agent.files import write_anew
 from harness.agent.libc import CLONE_NEWNET, check, libc
-from harness.agent.machine import set_hostname
+from harness.agent.machine import hosts_file, set_hostname
 from harness.agent.quiet import ignore_what_ports_hear, quieten
 from harness.agent.requests import Fields, Job, Operations, Request
 from harness.agent.spaces import Spaces
@@ -175,6 +176,7 @@ def become_node(wanted: Fields) -> None:
     os.closerange(NODE_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
     enter_root(wanted["lower"], wanted["size"], wanted["files"])
     set_hostname(wanted["name"])
+    write_anew("/etc/hosts", hosts_file(wanted["name"]), 0o644)
     quieten()
     ignore_what_ports_hear()
     enter_environment()

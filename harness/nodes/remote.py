@@ -237,6 +237,10 @@ class RemoteNode:
         """Make network namespaces in the node (hosts live in them)."""
         return self.channel.ask("space_add", {"names": list(names)}, what="make network namespaces")
 
+    def keep_spaces(self, count: int) -> Answer:
+        """Make network namespaces now that :meth:`add_spaces` will give names to."""
+        return self.channel.ask("space_spare", {"count": count}, what="make network namespaces")
+
     def remove_spaces(self, names: Sequence[str]) -> Answer:
         """Let go of network namespaces; the kernel removes them with what is in them."""
         what = "remove network namespaces"
