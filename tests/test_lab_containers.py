@@ -146,6 +146,18 @@ def test_a_node_has_the_network_of_no_engine(lab: Lab) -> None:
     assert set(names) == {"lo", "h1", "g1", "wire", "br0", "ovs-netdev"}
 
 
+def test_a_node_s_kernel_says_nothing_by_itself(lab: Lab) -> None:
+    """Nor does it answer for any of its addresses at any port, past the switch."""
+    read = lab.node("s1").read_files(
+        [
+            "/proc/sys/net/ipv6/conf/wire/disable_ipv6",
+            "/proc/sys/net/ipv4/conf/all/arp_ignore",
+            "/proc/sys/net/ipv4/conf/all/rp_filter",
+        ]
+    )
+    assert read == [b"1\n"] * 3
+
+
 def test_no_privileges_but_those_that_are_named(lab: Lab, client: docker.APIClient) -> None:
     node = lab.node("s1")
     assert isinstance(node, DockerNode)

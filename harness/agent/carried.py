@@ -24,10 +24,12 @@ def take(size):
 program = os.memfd_create("agent", 0)
 with open(program, "wb", closefd=False) as file:
     file.write(take(int.from_bytes(take(4), "big")))
-os.execv(sys.executable, [sys.executable, "-I", f"/proc/self/fd/{program}", "-"])
+place = f"/proc/self/fd/{program}"
+os.execv(sys.executable, [sys.executable, "-I", place, "-", *sys.argv[1:]])
 """
 """Begins an agent (``python3 -I -c BOOT``) where there is nothing but two pipes, the first of which
-brings the agent itself (:func:`shipped`): no file is left of it."""
+brings the agent itself (:func:`shipped`): no file is left of it. With ``node`` behind it, the
+network namespace is all a node's."""
 MADE = (1980, 1, 1, 0, 0, 0)
 """The time of everything in the file: the same modules make the same file."""
 

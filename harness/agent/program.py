@@ -35,25 +35,33 @@ class Files:
 
 
 def main() -> None:
-    """Serve the device that is named, the pipes on file descriptors 0 and 1 (``-``), or the stream
-    on file descriptor 0."""
+    """Serve the device that is named, the pipes on file descriptors 0 and 1 (``-``, and ``node``
+    where the network namespace is all a node's), or the stream on file descriptor 0."""
     enter_environment()
     if len(sys.argv) == 1:
         Agent(socket.socket(fileno=os.dup(0))).serve()
         return
     if sys.argv[1] == "-":
+        os.umask(0o022)
+        if sys.argv[2:] == ["node"]:
+            be_a_node()
         serve_pipes()
         return
     # The first process of a machine that is a node and nothing else.
-    quieten()
-    ignore_what_ports_hear()
-    keep_up()
     os.umask(0o022)
+    be_a_node()
+    keep_up()
     # A port of a virtual machine's serial line.
     device = os.open(sys.argv[1], os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     agent = Agent(Files(device, device))
     agent.looks.counts_idling = count_idling()
     agent.serve()
+
+
+def be_a_node() -> None:
+    """Turn off what the kernel does by itself in a network namespace that is all a node's."""
+    quieten()
+    ignore_what_ports_hear()
 
 
 def serve_pipes() -> None:
@@ -62,5 +70,4 @@ def serve_pipes() -> None:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for descriptor in (0, 1):
         os.dup2(null, descriptor)
-    os.umask(0o022)
     Agent(pipes, pipes.sink).serve()

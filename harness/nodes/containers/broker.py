@@ -246,7 +246,7 @@ class Broker:
         made = client.create_container(
             wanted.image,
             entrypoint=["python3", "-I", "-c", BOOT],
-            command=[],
+            command=["node"],
             name=name,
             # A container beside another has the name of that.
             hostname=wanted.name if wanted.beside is None else None,
