@@ -111,6 +111,12 @@ class Library:
         """A file of the daemon's in /proc, its NULs as spaces."""
         return self.node.read_file(f"/proc/{pid or self.pid}/{name}").decode().replace("\0", " ")
 
+    @property
+    def niceness(self) -> int:
+        """By how much the daemon is nicer than what is started without more ado (nice(1))."""
+        nice = int(self.proc("stat").rpartition(")")[2].split()[16])
+        return nice - int(self.shell("nice"))
+
     def processes(self, *named: str) -> list[str]:
         """The processes whose command line has one of these words: their arguments. What waits to
         be reaped is none."""

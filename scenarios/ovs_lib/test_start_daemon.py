@@ -59,10 +59,10 @@ def test_monitor_unless_told_otherwise(apart: Library, monitor: str, processes: 
         assert apart.processes(apart.rundir) == []
 
 
-@pytest.mark.parametrize(("priority", "nice"), [("5", "5"), ("-3", "-3"), ("", "0")])
-def test_priority(apart: Library, priority: str, nice: str) -> None:
+@pytest.mark.parametrize(("priority", "nice"), [("5", 5), ("-3", -3), ("", 0)])
+def test_priority(apart: Library, priority: str, nice: int) -> None:
     apart.start(priority=priority)
-    assert apart.proc("stat").rpartition(")")[2].split()[16] == nice
+    assert apart.niceness == nice
 
 
 def test_directory_to_be_in(apart: Library) -> None:
@@ -117,7 +117,7 @@ def test_wrapper_valgrind(apart: Library) -> None:
     log = f"{apart.logdir}/ovsdb-server.valgrind.log.%p"
     options = f"-q --leak-check=full --time-stamp=yes --log-file={log}"
     assert started.startswith(f"valgrind {options} ovsdb-server {apart.dbdir}/conf.db ")
-    assert apart.proc("stat").rpartition(")")[2].split()[16] == "4"
+    assert apart.niceness == 4
 
 
 def test_wrapper_strace_in_the_background(apart: Library) -> None:
