@@ -63,14 +63,14 @@ def shipped() -> Iterator[Shipped]:
 
 def test_it_becomes_the_agent(shipped: Shipped) -> None:
     """The same process: in a container that is the first one."""
-    shipped.send(carried.shipped())
+    shipped.send(carried.shipped(carried.program()))
     shipped.ask(id=1, op="hello")
     assert shipped.answer()[0]["ok"]["pid"] == shipped.process.pid
 
 
 def test_more_than_a_pipe_holds_goes_both_ways(shipped: Shipped) -> None:
     much = os.urandom(1 << 22)
-    shipped.send(carried.shipped())
+    shipped.send(carried.shipped(carried.program()))
     shipped.ask(much, id=1, op="run", argv=["cat"], timeout=30, netns=None)
     message, blob = shipped.answer()
     assert message["ok"]["status"] == 0
@@ -78,7 +78,7 @@ def test_more_than_a_pipe_holds_goes_both_ways(shipped: Shipped) -> None:
 
 
 def test_what_it_starts_does_not_write_into_its_stream(shipped: Shipped) -> None:
-    shipped.send(carried.shipped())
+    shipped.send(carried.shipped(carried.program()))
     argv = ["sh", "-c", "echo said; setsid sh -c 'echo later' >/proc/self/fd/1"]
     shipped.ask(id=1, op="run", argv=argv, timeout=30, netns=None)
     shipped.ask(id=2, op="hello")
@@ -86,14 +86,14 @@ def test_what_it_starts_does_not_write_into_its_stream(shipped: Shipped) -> None
 
 
 def test_it_ends_with_its_stream(shipped: Shipped) -> None:
-    shipped.send(carried.shipped())
+    shipped.send(carried.shipped(carried.program()))
     shipped.ask(id=1, op="hello")
     shipped.answer()
     assert shipped.ended() == (0, "")
 
 
 def test_a_stream_that_ends_before_the_agent_has_come(shipped: Shipped) -> None:
-    shipped.send(carried.shipped()[:1000])
+    shipped.send(carried.shipped(carried.program())[:1000])
     status, said = shipped.ended()
     assert status == 1
     assert said == "the stream ended before the agent had come\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Mapping
 
 MAIN = """\
 from agent.program import main
@@ -13,6 +14,8 @@ main()
 """
 BOOT = """\
 import os, sys
+if sys.version_info < (3, 9):
+    sys.exit("its python3 is %d.%d, and the agent needs 3.9 or later" % sys.version_info[:2])
 def take(size):
     data = b""
     while len(data) < size:
@@ -35,22 +38,26 @@ MADE = (1980, 1, 1, 0, 0, 0)
 
 
 def modules() -> dict[str, bytes]:
-    """The content of each, by its path in the file."""
+    """The content of each of the agent's, by its path in the file."""
     package = Path(__file__).parent
     return {f"agent/{module.name}": module.read_bytes() for module in sorted(package.glob("*.py"))}
 
 
-def program() -> bytes:
-    """A file that Python runs as an agent, also in isolated mode: an archive with a `__main__.py`
-    (Python's library reference, zipapp)."""
+def archive(files: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """A file that Python runs, also in isolated mode, of modules and a `__main__.py` (Python's
+    library reference, zipapp); ``method`` is zipfile's way to compress."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
-        for name, content in {"__main__.py": MAIN.encode(), **modules()}.items():
-            archive.writestr(zipfile.ZipInfo(name, MADE), content)
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, MADE), content, method)
     return made.getvalue()
 
 
-def shipped() -> bytes:
+def program() -> bytes:
+    """A file that Python runs as an agent."""
+    return archive({"__main__.py": MAIN.encode(), **modules()})
+
+
+def shipped(program: bytes) -> bytes:
     """What goes over the stream to :data:`BOOT`, before all else."""
-    carried = program()
-    return len(carried).to_bytes(4, "big") + carried
+    return len(program).to_bytes(4, "big") + program

@@ -16,47 +16,31 @@ import signal
 import socket
 import struct
 import sys
-import traceback
-from contextlib import suppress
-from typing import NoReturn
 
 from harness.agent.agent import Agent
 from harness.agent.children import Children
-from harness.agent.environment import enter_environment
-from harness.agent.files import write_anew
-from harness.agent.libc import CLONE_NEWNET, check, libc
-from harness.agent.machine import hosts_file, set_hostname
-from harness.agent.quiet import ignore_what_ports_hear, quieten
-from harness.agent.requests import Fields, Job, Operations, Request
+from harness.agent.libc import CLONE_NEWNET
+from harness.agent.quiet import quieten
+from harness.agent.requests import Fields, Operations, Request
 from harness.agent.spaces import Spaces
 from harness.nodes.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, mount
 from harness.nodes.roots import change_root, enter_root
-
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
-CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
-PR_SET_PDEATHSIG = 1
+from harness.nodes.sandbox import (
+    CLONE_NEWIPC,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    NODE,
+    die_with_parent,
+    furnish,
+    run_forked,
+    serve,
+    unshare,
+    watch_over,
+)
 
 NODE_CHANNEL, NODE_REPORT = 0, 3
 """Descriptors in a new node: its stream, and where it says what went wrong before it serves."""
-
-
-def die_with_parent() -> None:
-    """Ask for SIGKILL when the parent ends (prctl(2), PR_SET_PDEATHSIG)."""
-    check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
-
-
-def unshare(flags: int) -> None:
-    """unshare(2); where a user namespace is among them, this user is root in it and nobody else."""
-    uid, gid = os.geteuid(), os.getegid()
-    check(libc.unshare(flags), "unshare")
-    if flags & CLONE_NEWUSER:
-        for name, line in (
-            ("setgroups", "deny"),
-            ("uid_map", f"0 {uid} 1"),
-            ("gid_map", f"0 {gid} 1"),
-        ):
-            with open(f"/proc/self/{name}", "w") as file:
-                file.write(line)
 
 
 class Launcher:
@@ -137,10 +121,7 @@ class Launcher:
             request.reply()
 
     def _become_parent(self, channel: int, report: int, wanted: Fields) -> None:
-        flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
-        if self._user_namespaces:
-            flags |= CLONE_NEWUSER
-        unshare(flags)
+        unshare(NODE | (CLONE_NEWUSER if self._user_namespaces else 0))
         ready_read, ready_write = os.pipe()
         child = os.fork()
         if child == 0:
@@ -153,39 +134,15 @@ class Launcher:
         os.write(report, said or b"pid %d" % child)
 
 
-def run_forked(action: Job, report: int) -> None:
-    """Run ``action`` in a forked child and never return; a failure is written to ``report``."""
-    status = 1
-    try:
-        action()
-        status = 0
-    except OSError as error:
-        with suppress(OSError):
-            where = f"{error.filename}: " if error.filename else ""
-            os.write(report, f"{where}{error.strerror or error}".encode())
-    except BaseException:  # noqa: BLE001 - whatever it is, the parent has to be told
-        with suppress(OSError):
-            os.write(report, traceback.format_exc(limit=-4).encode())
-    finally:
-        os._exit(status)
-
-
 def become_node(wanted: Fields) -> None:
     """In the first process of a new node: put its root together, then serve as its agent."""
     signal.set_wakeup_fd(-1)
     os.closerange(NODE_REPORT + 1, os.sysconf("SC_OPEN_MAX"))
     enter_root(wanted["lower"], wanted["size"], wanted["files"])
-    set_hostname(wanted["name"])
-    write_anew("/etc/hosts", hosts_file(wanted["name"]), 0o644)
-    quieten()
-    ignore_what_ports_hear()
-    enter_environment()
+    furnish(wanted["name"])
     agent = Agent(socket.socket(fileno=os.dup(NODE_CHANNEL)))
-    null = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
     os.close(NODE_REPORT)
-    agent.serve()
+    serve(agent)
 
 
 def main(channel: int, hand: int, harness: int, by_main_thread: int) -> None:
@@ -209,7 +166,7 @@ def main(channel: int, hand: int, harness: int, by_main_thread: int) -> None:
     if first:
         os.close(channel)
         os.close(hand)
-        watch_over(first, parent)
+        watch_over(first, {parent: select.POLLIN})
     os.close(parent)
     die_with_parent()
     mount("none", "/", "", MS_REC | MS_PRIVATE)
@@ -220,18 +177,6 @@ def main(channel: int, hand: int, harness: int, by_main_thread: int) -> None:
     agent.offer(Launcher(agent.children, agent.spaces, handed, user_namespaces).operations)
     agent.serve()
     os._exit(0)
-
-
-def watch_over(child: int, parent: int) -> NoReturn:
-    """Wait for the child, or kill it when the process of the pidfd ``parent`` ends; end with it."""
-    either = select.poll()
-    for fd in (os.pidfd_open(child), parent):
-        either.register(fd, select.POLLIN)
-    either.poll()
-    with suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
-    _pid, status = os.waitpid(child, 0)
-    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
 
 
 def refuse(channel: int, said: str, number: int) -> None:

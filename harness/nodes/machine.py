@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable
 from contextlib import suppress
+from typing import Iterable
 
 from harness.nodes.mounts import MS_BIND, mount, overlay
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Any
+from typing import Any, Callable
 
 from harness.agent.files import write_anew
 from harness.agent.libc import check, libc
@@ -40,22 +40,46 @@ def enter_root(lower: list[str], size: str, files: dict[str, str]) -> None:
     for itself (:mod:`harness.nodes.machine`). ``files`` maps a path to its text, written with mode
     0755 before anything runs.
     """
-    os.umask(0o022)
-    mount("none", "/", "", MS_REC | MS_PRIVATE)
+    if lower[-1] == "/":
+        own: list[str] = []
+        links: dict[str, str] = {}
+        for layer in lower[:-1]:
+            directories, more = machine.own_places(layer)
+            own += directories
+            links.update(more)
+        enter_machine(own, links, size, files)
+        return
     # By descriptor: a path may lie under STAGE.
     layers = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in lower]
+
+    def lay(root: str) -> None:
+        below = [f"/proc/self/fd/{fd}" for fd in layers]
+        overlay(below, f"{STAGE}/upper", f"{STAGE}/work", root)
+        for fd in layers:
+            os.close(fd)
+
+    _enter(lay, size, files)
+
+
+def enter_machine(own: list[str], links: dict[str, str], size: str, files: dict[str, str]) -> None:
+    """Make the machine's own system our root, with the directories ``own`` of our own, empty at
+    first, and these symbolic links; ``size`` and ``files`` are as those of :func:`enter_root`."""
+    writable = [os.path.dirname(path).lstrip("/") for path in files]
+    _enter(
+        lambda root: machine.Root(root, f"{STAGE}/upper", own, writable).make(links), size, files
+    )
+
+
+def _enter(fill: Callable[[str], None], size: str, files: dict[str, str]) -> None:
+    """Have ``fill`` put a root together at the path that it is given, and make it ours."""
+    os.umask(0o022)
+    mount("none", "/", "", MS_REC | MS_PRIVATE)
     devices = open_devices()
     mount("throw-away", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, f"mode=755,size={size}")
     root = STAGE + "/root"
     for name in ("upper", "work", "root"):
         os.mkdir(f"{STAGE}/{name}")
-    if lower[-1] == "/":
-        show_machine(root, layers[:-1], files)
-    else:
-        below = [f"/proc/self/fd/{fd}" for fd in layers]
-        overlay(below, f"{STAGE}/upper", f"{STAGE}/work", root)
-    for fd in layers:
-        os.close(fd)
+    fill(root)
     fill_root(root, devices)
     pivot(root)
     write_files(files)
@@ -95,10 +119,11 @@ def change_root(namespaces: list[str], request: dict[str, Any]) -> None:
 def _put_together(stage: str, trees: list[int]) -> str:
     """Lay a throw-away layer over ``trees``; return where that is mounted. This process is not in
     the node's PID namespace, so that /proc/self is of no use here."""
-    layers = [f"{stage}/{number}" for number in range(len(trees))]
-    for layer, tree in zip(layers, trees, strict=True):
-        os.mkdir(layer)
-        attach(tree, layer)
+    layers = []
+    for number, tree in enumerate(trees):
+        layers.append(f"{stage}/{number}")
+        os.mkdir(layers[-1])
+        attach(tree, layers[-1])
     for name in ("upper", "work", "root"):
         os.mkdir(f"{stage}/{name}")
     overlay(layers, f"{stage}/upper", f"{stage}/work", f"{stage}/root")
@@ -120,18 +145,6 @@ def write_files(files: dict[str, str]) -> None:
     for path, content in files.items():
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_anew(path, content, 0o755)
-
-
-def show_machine(root: str, layers: list[int], files: dict[str, str]) -> None:
-    """Put ``root`` together of the machine's own directories and those that ``layers`` name."""
-    own: list[str] = []
-    links: dict[str, str] = {}
-    for fd in layers:
-        directories, more = machine.own_places(f"/proc/self/fd/{fd}")
-        own += directories
-        links |= more
-    writable = [os.path.dirname(path).lstrip("/") for path in files]
-    machine.Root(root, f"{STAGE}/upper", own, writable).make(links)
 
 
 def open_devices() -> dict[str, int]:

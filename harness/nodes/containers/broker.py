@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import docker
 
 from harness.agent.agent import Agent
-from harness.agent.carried import BOOT, shipped
+from harness.agent.carried import BOOT, program, shipped
 from harness.agent.requests import Operations, Request
 from harness.agent.side_by_side import SideBySide
 from harness.nodes.containers import labels, networks, removal
@@ -265,7 +265,7 @@ class Broker:
         assert self._engine is not None
         running = Running(self._engine.client(), made)
         client.start(made)
-        running.socket.sendall(shipped())
+        running.socket.sendall(shipped(program()))
         return running
 
     def _host_config(self, client: docker.APIClient, wanted: Wanted) -> dict[str, Any]:
