@@ -35,6 +35,7 @@ else
 endif
 
 test: image
+	@scripts/setup test
 	$(BIN)/pytest tests/ $(ARGS)
 
 lint: python

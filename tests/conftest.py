@@ -20,6 +20,9 @@ from harness.nodes.namespace import Fabric, NamespaceNode
 from harness.nodes.processes import Process, look
 from harness.topology import Topology, TopologySpec
 
+from . import sshd
+from .sshd import Machines
+
 MakeLab = Callable[..., Lab]
 RunPytest = Callable[..., subprocess.CompletedProcess[str]]
 LONGEST = "test_every_scenario_can_fail"
@@ -108,6 +111,20 @@ def make_lab(ready: Environment) -> Iterator[MakeLab]:
             return labs.enter_context(Lab(topology, ready._replace(site=site), seed=7))
 
         yield make
+
+
+@pytest.fixture(scope="module")
+def remotes(ready: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """Two machines, ``hv1`` and ``hv2``, that ssh leads to."""
+    if sshd.missing():
+        if os.environ.get("CI"):
+            pytest.fail(sshd.missing(), pytrace=False)
+        pytest.skip(sshd.missing())
+    made = Machines(("hv1", "hv2"), ready, tmp_path_factory.mktemp("machines"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(made.bin), prepend=os.pathsep)
+        yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

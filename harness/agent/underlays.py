@@ -12,6 +12,7 @@ import errno
 import fcntl
 import socket
 import struct
+from typing import Iterator
 
 from .quiet import ETHTOOL_SGRO, ETHTOOL_STXCSUM, turn_off
 from .requests import Fields, Operations, Request
@@ -74,7 +75,8 @@ class Underlays:
 
     def make_ends(self, request: Request) -> None:
         """Make ``ends``, each with its ``name``, ``mtu``, ``local`` address and UDP ``port``, and
-        the ``others`` of its underlay: address, MAC address and port of each."""
+        the ``others`` of its underlay: address, MAC address and port of each. Where the network is
+        to find out who has an address, there is None for the MAC address."""
         ends: list[Fields] = request["ends"]
         home = attribute(IFLA_NET_NS_FD, struct.pack("=I", self._spaces.home))
         made: dict[str, LinkMessage] = {}
@@ -84,7 +86,7 @@ class Underlays:
                 what = f"end {end['name']} of an underlay"
                 made[end["name"]] = (RTM_NEWLINK, NLM_CREATE | NLM_EXCL, body, what)
                 for address, mac, _port in end["others"]:
-                    if address != end["local"]:
+                    if mac is not None and address != end["local"]:
                         made[address] = _neighbour(address, mac, self._interfaces[end["local"]])
         self._spaces.netlink(SPACE).request(list(made.values()))
         flooding = [_flood(end["name"], other) for end in ends for other in end["others"]]
@@ -103,20 +105,27 @@ class Underlays:
         request.reply()
 
 
-def _having(address: str) -> tuple[str, str]:
-    """The interface that has an IPv4 address, and its MAC address (netdevice(7)). Raise OSError
-    where there is none."""
-    packed = socket.inet_aton(address)
+def ipv4_addresses() -> Iterator[tuple[str, bytes]]:
+    """Interfaces and their first IPv4 addresses (netdevice(7))."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for _index, name in socket.if_nameindex():
-            request = struct.pack("40s", name.encode())
             try:
-                if fcntl.ioctl(any_socket, SIOCGIFADDR, request)[20:24] != packed:
-                    continue
+                found = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("40s", name.encode()))
             except OSError:
                 # It has none.
                 continue
-            mac = fcntl.ioctl(any_socket, SIOCGIFHWADDR, request)[18:24]
+            yield name, found[20:24]
+
+
+def _having(address: str) -> tuple[str, str]:
+    """The interface that has an IPv4 address, and its MAC address. Raise OSError where there is
+    none."""
+    packed = socket.inet_aton(address)
+    for name, found in ipv4_addresses():
+        if found == packed:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+                request = struct.pack("40s", name.encode())
+                mac = fcntl.ioctl(any_socket, SIOCGIFHWADDR, request)[18:24]
             return name, ":".join(f"{byte:02x}" for byte in mac)
     raise OSError(errno.EADDRNOTAVAIL, f"no interface has the address {address}")
 

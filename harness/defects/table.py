@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.lab.target import BACKENDS, DATAPATHS
+from harness.lab.target import BACKENDS, DATAPATHS, split
 
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)*")
 _COMMIT = re.compile(r"[0-9a-f]{9,40}")
@@ -67,7 +67,8 @@ class Defect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def is_met_on(self, target: str) -> bool:
         """Whether it matters on a target, of whatever version."""
-        return not self.targets or any(fnmatchcase(target, pattern) for pattern in self.targets)
+        written = "/".join(split(target) or (target,))
+        return not self.targets or any(fnmatchcase(written, pattern) for pattern in self.targets)
 
     def is_in(self, version: str) -> bool:
         """Whether a version of Open vSwitch has it. One that nobody knows has what all have."""

@@ -26,9 +26,9 @@ from harness.images.mmdebstrap import build as build_image
 
 _UNFIT = {":": "a colon", ",": "a comma", "\\": "a backslash", "\n": "a newline", '"': "a quote"}
 
-_PROGRAMS = {"ip": "iproute2", "ping": "iputils-ping"}
+PROGRAMS = {"ip": "iproute2", "ping": "iputils-ping"}
 """What labs run beside Open vSwitch, and the Debian package that it is in."""
-_OWN_DIRECTORIES = (
+OWN_DIRECTORIES = (
     "etc/openvswitch",
     "usr/local/etc/openvswitch",
     "usr/local/var",
@@ -37,7 +37,8 @@ _OWN_DIRECTORIES = (
 )
 """What a node on the machine's own root has for itself: a database, logs and a state that are not
 those of the machine's own Open vSwitch."""
-_OWN_LINKS = {"var/run": "/run", "var/lock": "/run/lock"}
+OWN_LINKS = {"var/run": "/run", "var/lock": "/run/lock"}
+"""Where a node on the machine's own root has links of its own, and where they lead."""
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -120,14 +121,14 @@ def _host() -> Image:
             "`sudo apt-get install openvswitch-switch`, or use an image of the catalogue"
         )
     _, version = rootfs.require_ovs(root, "host")
-    lacking = rootfs.lacking(root, _PROGRAMS)
+    lacking = rootfs.lacking(root, PROGRAMS)
     if lacking:
         raise ImageError(
             f"image host: this machine has no {' and no '.join(lacking)}; run "
-            f"`sudo apt-get install {' '.join(_PROGRAMS[name] for name in lacking)}`"
+            f"`sudo apt-get install {' '.join(PROGRAMS[name] for name in lacking)}`"
         )
     with full_disk_explained():
-        own = _layer(_OWN_LINKS, _OWN_DIRECTORIES)
+        own = _layer(OWN_LINKS, OWN_DIRECTORIES)
     return Image(
         name="host", version=version, suite=None, key=None, lower=(own, root), ovs_prefix=prefix
     )

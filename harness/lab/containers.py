@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
+from harness.lab import vxlan
 from harness.lab.errors import LabError
 from harness.lab.plan import End, Plan, Wire
 from harness.lab.sites import SharedKernel, set_up_ports
+from harness.lab.vxlan import Place
 from harness.nodes.containers.client import Attachment, Broker, DockerNode, Starting
 from harness.nodes.remote import RemoteNode
 
@@ -17,18 +19,8 @@ if TYPE_CHECKING:
 
 FIRST_PORT = 14789
 """UDP, of the ends of underlays: each end of a node has one of its own."""
-
-
 SHARED = ("/etc/openvswitch", "/run", "/tmp", "/var/lib/openvswitch", "/var/log/openvswitch")
 """Directories that stay when a switch gets another image."""
-
-
-class _Place(NamedTuple):
-    """Where an end of an underlay is to be reached."""
-
-    address: str
-    mac: str
-    port: int
 
 
 class ContainerSite(SharedKernel):
@@ -99,26 +91,8 @@ class ContainerSite(SharedKernel):
 
     def join(self) -> None:
         """See :class:`~harness.lab.sites.Site`."""
-        macs = self._take_networks()
-        places = dict(self._placed(macs))
-        asked = []
-        for name, node in self._nodes.items():
-            ends = [
-                {
-                    "name": end.interface,
-                    "mtu": wire.mtu,
-                    "local": places[end].address,
-                    "port": places[end].port,
-                    "others": [list(places[other]) for other in wire.ends if other != end],
-                }
-                for wire in self._wires
-                for end in wire.ends
-                if end.switch == name
-            ]
-            if ends:
-                asked.append(node.make_underlay_ends(ends))
-        for answer in asked:
-            answer.result()
+        places = dict(self._placed(self._take_networks()))
+        vxlan.make_ends(self._wires, self._nodes, places)
         set_up_ports(self._plan.wires.values(), self._nodes)
 
     def _take_networks(self) -> dict[tuple[str, str], str]:
@@ -135,7 +109,7 @@ class ContainerSite(SharedKernel):
             for (wire, _place), mac in zip(self._places[name], answer.result(), strict=True)
         }
 
-    def _placed(self, macs: Mapping[tuple[str, str], str]) -> Iterator[tuple[End, _Place]]:
+    def _placed(self, macs: Mapping[tuple[str, str], str]) -> Iterator[tuple[End, Place]]:
         ports = dict.fromkeys(self._plan.switches, FIRST_PORT)
         addresses = {
             (name, wire): place.address.partition("/")[0]
@@ -145,17 +119,12 @@ class ContainerSite(SharedKernel):
         for wire in self._wires:
             for end in wire.ends:
                 at = end.switch, wire.name
-                yield end, _Place(addresses[at], macs[at], ports[end.switch])
+                yield end, Place(addresses[at], macs[at], ports[end.switch])
                 ports[end.switch] += 1
 
     def set_link(self, switch: str, interface: str, *, up: bool) -> None:
         """See :class:`~harness.lab.sites.Site`."""
-        change: dict[str, Any] = {"do": "set", "name": interface, "up": up}
-        self._nodes[switch].change_links([change]).result()
-        for wire in self._wires:
-            if End(switch, interface) in wire.ends and len(wire.ends) == 2:
-                (other,) = (end for end in wire.ends if end != End(switch, interface))
-                self._nodes[other.switch].set_underlay_carrier(other.interface, up=up).result()
+        vxlan.set_link(self._wires, self._nodes, End(switch, interface), up=up)
 
     def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
         """See :class:`~harness.lab.sites.Site`: a container of that image is started beside the

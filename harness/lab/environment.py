@@ -171,8 +171,25 @@ def _prepare_containers(target: Target, progress: Progress) -> Environment:
     return Environment(target, image or found, site, hold)
 
 
+def _prepare_remote_machines(target: Target, progress: Progress) -> Environment:
+    from harness.images import Hold
+    from harness.images.image import OWN_DIRECTORIES, OWN_LINKS
+    from harness.lab.remote import RemoteSite
+    from harness.lab.remote_images import examine
+    from harness.nodes.ssh.client import Order
+
+    progress(f"looking at {', '.join(target.machines)}")
+    files = {} if target.datapath == "kernel" else {"/usr/local/sbin/modprobe": NO_MODULES}
+    order = Order(OWN_DIRECTORIES, OWN_LINKS, files)
+    image = examine(target, order)
+    return Environment(
+        target, image, partial(RemoteSite, machines=target.machines, order=order), Hold()
+    )
+
+
 _PREPARE = {
     "namespace": _prepare_namespaces,
     "docker": _prepare_containers,
     "vm": _prepare_machines,
+    "ssh": _prepare_remote_machines,
 }

@@ -1,19 +1,38 @@
-"""What a lab runs on: ``image/backend/datapath``."""
+"""What a lab runs on: ``image/backend/datapath``, or ``ssh://machine/datapath``."""
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import NamedTuple
 
-BACKENDS = ("namespace", "docker", "vm")
+BACKENDS = ("namespace", "docker", "vm", "ssh")
 DATAPATHS = ("netdev", "kernel", "dummy")
 DEFAULT_TARGET = "trixie/namespace/netdev"
 ALL = "all"
 """As an image: each of the catalogue."""
+SSH = "ssh://"
+"""How a target begins whose nodes are on machines that ssh leads to, with what they run."""
+_MACHINE = re.compile(
+    r"(?P<user>[^@:/,\s\[\]-][^@:/,\s\[\]]*@)?"
+    r"(?P<host>[^@:/,\s\[\]-][^@:/,\s\[\]]*|\[[0-9A-Fa-f:.]+(%\w+)?\])"
+    r"(:(?P<port>[0-9]{1,5}))?"
+)
 
 
 class TargetError(ValueError):
     """A target that is not written as ``image/backend/datapath``, or names what there is not."""
+
+
+def split(text: str) -> tuple[str, str, str] | None:
+    """The image, the backend and the datapath of a target, whatever they are; None where it does
+    not have the three. The image may itself hold slashes (``prefix:/path``). That of remote
+    machines is where they are, and their backend is not written a second time."""
+    image, slash, datapath = text.rpartition("/")
+    backend = "ssh"
+    if not image.startswith(SSH):
+        image, slash, backend = image.rpartition("/")
+    return (image, backend, datapath) if slash and image and backend and datapath else None
 
 
 class Target(NamedTuple):
@@ -25,22 +44,51 @@ class Target(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read ``image/backend/datapath``. The image may itself hold slashes (``prefix:/path``)."""
-        parts = text.rsplit("/", 2)
-        if len(parts) != 3 or not all(parts):
+        """Read ``image/backend/datapath`` or ``ssh://machine,machine/datapath``. Raise
+        :class:`TargetError`."""
+        if text.startswith(SSH) and text.count("/") != 3:
+            raise TargetError(
+                f"target {text!r} is not of the form {SSH}[USER@]MACHINE[:PORT],…/DATAPATH, as "
+                f"{SSH}root@hv1,root@hv2/netdev"
+            )
+        parts = split(text)
+        if parts is None:
             raise TargetError(
                 f"target {text!r} is not of the form IMAGE/BACKEND/DATAPATH, as {DEFAULT_TARGET}"
             )
-        image, backend, datapath = parts
+        target = cls(*parts)
         for what, value, known in (
-            ("backend", backend, BACKENDS),
-            ("datapath", datapath, DATAPATHS),
+            ("backend", target.backend, BACKENDS),
+            ("datapath", target.datapath, DATAPATHS),
         ):
             if value not in known:
                 raise TargetError(
                     f"target {text!r}: no {what} {value!r}; there is {', '.join(known)}"
                 )
-        return cls(image, backend, datapath)
+        target._check_machines()
+        return target
+
+    def _check_machines(self) -> None:
+        if self.backend != "ssh":
+            return
+        if not self.image.startswith(SSH):
+            raise TargetError(
+                f"target {str(self)!r}: remote machines are written {SSH}[USER@]MACHINE/DATAPATH"
+            )
+        for machine in self.machines:
+            found = _MACHINE.fullmatch(machine)
+            if found is None or not 0 < int(found["port"] or 22) < 1 << 16:
+                raise TargetError(
+                    f"target {str(self)!r}: {machine!r} is not of the form [USER@]MACHINE[:PORT]"
+                )
+        if len(set(self.machines)) < len(self.machines):
+            raise TargetError(f"target {str(self)!r} names a machine twice")
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Where the nodes are, as ssh is told: ``root@hv1``, ``hv2:2222``; empty for a backend
+        whose nodes are on this machine."""
+        return tuple(self.image[len(SSH) :].split(",")) if self.image.startswith(SSH) else ()
 
     @property
     def ovs_datapath(self) -> str:
@@ -48,6 +96,8 @@ class Target(NamedTuple):
         return "system" if self.datapath == "kernel" else self.datapath
 
     def __str__(self) -> str:
+        if self.image.startswith(SSH):
+            return f"{self.image}/{self.datapath}"
         return f"{self.image}/{self.backend}/{self.datapath}"
 
 

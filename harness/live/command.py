@@ -85,7 +85,7 @@ def _up(arguments: argparse.Namespace) -> int:
     except TargetError as error:
         raise LiveError(str(error)) from error
     places.check_name(name)
-    if is_known(target.image) or target.backend != "docker":
+    if is_known(target.image) or target.backend not in ("docker", "ssh"):
         with shown() as progress:
             # Here and not in the keeper, where nobody would see how it goes.
             resolve(target.image, progress=progress)

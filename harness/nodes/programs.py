@@ -1,7 +1,8 @@
-"""Starts programs of our own that end with this process."""
+"""Starts programs that end with this process."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +13,16 @@ def started_by_main_thread() -> bool:
     """Whether the kernel will not end a child too early when asked to end it with its parent: it
     does so at the end of the thread that started it (prctl(2), PR_SET_PDEATHSIG)."""
     return threading.current_thread() is threading.main_thread()
+
+
+def ending_with_us(line: list[str]) -> list[str]:
+    """A command that the kernel ends when this process ends (setpriv(1)), and that does not begin
+    when this process has ended before the kernel was told. Where the kernel would end it too early,
+    it has to end by itself, with the streams that this process has to it."""
+    if not started_by_main_thread():
+        return line
+    begin = ["sh", "-c", 'test "$PPID" = "$0" && exec "$@"', str(os.getpid())]
+    return ["setpriv", "--pdeathsig", "KILL", *begin, *line]
 
 
 def spawn(

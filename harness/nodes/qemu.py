@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from harness.nodes.base import NodeError
 from harness.nodes.disk import Disk
-from harness.nodes.programs import started_by_main_thread
+from harness.nodes.programs import ending_with_us
 
 PROGRAM = "qemu-system-x86_64"
 CARD = "card"
@@ -126,16 +126,6 @@ def command_line(
     return line + (["-incoming", "defer"] if incoming else [])
 
 
-def _ending_with_us(line: list[str]) -> list[str]:
-    """A command that the kernel ends when this process ends (setpriv(1)), and that does not begin
-    when this process has ended before the kernel was told. Where the kernel would end it too early,
-    it is the agent who ends the machine, when its channel closes."""
-    if not started_by_main_thread():
-        return line
-    begin = ["sh", "-c", 'test "$PPID" = "$0" && exec "$@"', str(os.getpid())]
-    return ["setpriv", "--pdeathsig", "KILL", *begin, *line]
-
-
 def _escape(path: Path) -> str:
     """A path as the value of an option: commas are doubled."""
     return str(path).replace(",", ",,")
@@ -167,9 +157,7 @@ class Qemu:
             disk.fileno(),
             [end.fileno() for end in cables],
         )
-        line = _ending_with_us(
-            command_line(machine, ram, plugs, private=private, incoming=incoming)
-        )
+        line = ending_with_us(command_line(machine, ram, plugs, private=private, incoming=incoming))
         # A pipe would have to be read all the time, or QEMU waits once it is full.
         self._printed = os.fdopen(os.memfd_create("printed"), "w+b")
         with monitor:

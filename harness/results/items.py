@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.lab.target import split
 from harness.results.outcomes import Outcome, split_id
 
 PROPERTY = "target"
@@ -17,7 +18,7 @@ def target_of(item: pytest.Item) -> str | None:
     """What the plugin's own fixture ``target`` was given; None for a test without it."""
     given = getattr(item, "callspec", None)
     target = None if given is None else given.params.get("target")
-    return target if isinstance(target, str) and target.count("/") >= 2 else None
+    return target if isinstance(target, str) and split(target) is not None else None
 
 
 def outcomes(stats: Mapping[str, Sequence[Any]]) -> Iterator[Outcome]:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from harness.lab.target import split
+
 ORDER = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
 """As pytest calls them. The first is what is shown without a word."""
 BAD = frozenset({"failed", "error", "xpassed"})
@@ -63,8 +65,8 @@ def differences(outcomes: Iterable[Outcome], targets: Sequence[str]) -> list[Row
 
 def split_target(target: str) -> tuple[str, str]:
     """The image of a target, and its backend with the datapath."""
-    image, backend, datapath = target.rsplit("/", 2)
-    return image, f"{backend}/{datapath}"
+    image, *kind = split(target) or (target,)
+    return image, "/".join(kind)
 
 
 def _directory(outcome: Outcome) -> str:

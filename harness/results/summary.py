@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from harness.lab.target import split
 from harness.results.outcomes import Outcome, Row, by_directory, differences, shown, split_target
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def render(outcomes: Sequence[Outcome], targets: Sequence[str], width: int) -> s
     from rich.table import Column, Table
 
     # The parts of a target below each other: side by side several would not fit.
-    headings = ["\n".join(target.rsplit("/", 2)) for target in targets]
+    headings = ["\n".join(split(target) or (target,)) for target in targets]
     table = Table(Column(overflow="fold"), *headings, box=box.SIMPLE)
     _fill(table, by_directory(outcomes, targets))
     different = differences(outcomes, targets)

@@ -1,0 +1,117 @@
+"""The place of a lab whose switches are on remote Linux machines."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+from harness.lab import vxlan
+from harness.lab.errors import LabError
+from harness.lab.plan import End, Plan, Wire
+from harness.lab.sites import SharedKernel, set_up_ports
+from harness.lab.vxlan import Place
+from harness.nodes.remote import RemoteNode
+from harness.nodes.ssh.client import Order, SshNode, Starting
+from harness.polling import eventually
+
+if TYPE_CHECKING:
+    from harness.images import Image
+
+AT_ONCE = 8
+"""Nodes of a machine that are being started at the same time: an ssh server refuses some of more
+than ten that have not logged in yet (sshd_config(5), MaxStartups)."""
+LOOPBACK = "127."
+TRIED_BOUND = 5.0
+"""Seconds within which a frame has crossed an underlay."""
+TRIAL = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(46)
+"""A frame that nobody takes any notice of (IEEE Std 802, local experimental EtherType)."""
+
+
+class RemoteSite(SharedKernel):
+    """Sandboxes on machines that ssh leads to: the switches are dealt to these in turn. Underlays
+    are made of VXLAN between the machines, over the network that they have already."""
+
+    daemons_run = False
+
+    def __init__(self, plan: Plan, machines: Sequence[str], order: Order) -> None:
+        self._plan, self._machines, self._order = plan, machines, order
+        self._wires = [wire for wire in plan.wires.values() if wire.ends]
+        self._starting: deque[Starting] = deque()
+        self._nodes: dict[str, SshNode] = {}
+
+    def start_nodes(self) -> Iterator[tuple[str, RemoteNode]]:
+        """See :class:`~harness.lab.sites.Site`."""
+        waiting = deque(zip(self._plan.switches, cycle(self._machines), strict=False))
+        while waiting or self._starting:
+            while waiting and len(self._starting) < AT_ONCE * len(self._machines):
+                self._starting.append(Starting(*waiting.popleft(), self._order))
+            node = self._starting[0].result()
+            self._starting.popleft()
+            self._nodes[node.name] = node
+            yield node.name, node
+
+    def join(self) -> None:
+        """See :class:`~harness.lab.sites.Site`. Raise :class:`LabError` when frames do not cross:
+        a firewall would otherwise pass for a switch that loses them."""
+        vxlan.make_ends(self._wires, self._nodes, self._find_places())
+        set_up_ports(self._wires, self._nodes)
+        for wire in self._wires:
+            self._try(wire)
+
+    def _find_places(self) -> dict[End, Place]:
+        ends = [end for wire in self._wires for end in wire.ends]
+        asked = {
+            switch: self._nodes[switch].find_places(count)
+            for switch, count in Counter(end.switch for end in ends).items()
+        }
+        found = {switch: answer.result() for switch, answer in asked.items()}
+        for switch, places in found.items():
+            if places["address"].startswith(LOOPBACK) and len(self._machines) > 1:
+                raise LabError(
+                    f"{self._nodes[switch].machine} has no IPv4 address by which other machines "
+                    "reach it, as underlays between machines need"
+                )
+        return {
+            end: Place(found[end.switch]["address"], None, found[end.switch]["ports"].pop())
+            for end in ends
+        }
+
+    def _try(self, wire: Wire) -> None:
+        """Send a frame from each end of an underlay to all others. It also has the machines find
+        out who has which address, so that no frame of the lab has to wait for that."""
+        for end in wire.ends if len(wire.ends) > 1 else ():
+            node = self._nodes[end.switch]
+            (port,) = node.open_ports([(None, end.interface)]).result()
+            node.send_frames([(port, [len(TRIAL)])], TRIAL).result()
+        for end in wire.ends:
+            self._heard(wire, end)
+
+    def _heard(self, wire: Wire, end: End) -> None:
+        node, counter = self._nodes[end.switch], f"/sys/class/net/{end.interface}/statistics"
+        expected = len(wire.ends) - 1
+        eventually(
+            lambda: int(node.read_file(f"{counter}/rx_packets")),
+            lambda came: came >= expected,
+            within=TRIED_BOUND,
+            what=f"a frame from each other end of underlay {wire.name} at {end.switch} on "
+            f"{node.machine} (are UDP ports open between the machines?)",
+        )
+
+    def set_link(self, switch: str, interface: str, *, up: bool) -> None:
+        """See :class:`~harness.lab.sites.Site`."""
+        vxlan.set_link(self._wires, self._nodes, End(switch, interface), up=up)
+
+    def change_image(self, switch: str, image: Image, keep: Sequence[str]) -> None:
+        """See :class:`~harness.lab.sites.Site`: machines have the one system that they have."""
+        del keep
+        raise LabError(
+            f"{switch} runs what is installed on {self._nodes[switch].machine}, and can't become "
+            f"{image.name}"
+        )
+
+    def close(self) -> None:
+        """Give up what is being started."""
+        for starting in self._starting:
+            starting.close()
