@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from harness.lab.environment import Environment
 from harness.nodes.namespace import Fabric, NamespaceNode
 from harness.nodes.processes import Process, find_node, look
+from harness.polling import eventually
 
 SSHD = "/usr/sbin/sshd"
 PRIVILEGE_SEPARATION = Path("/run/sshd")
@@ -52,10 +54,13 @@ WRAPPER = """\
 #!/bin/sh
 exec {ssh} -F {place}/config "$@"
 """
+GONE = 20.0
+"""Seconds for kernels to take everything down, on a busy machine."""
 STATE = """\
 for process in /proc/[0-9]*; do read -r name <"$process/comm" && echo "$name"; done
 ip -o link | cut -d: -f2
-cat /proc/net/udp /proc/mounts
+tail -n +2 /proc/net/udp
+cat /proc/mounts
 ls -A /tmp /run /root /var/tmp /var/log/openvswitch
 """
 
@@ -83,6 +88,7 @@ class Machines:
         (place / "config").write_text(CLIENT.format(place=place, sshd=SSHD))
         self._write("bin/ssh", WRAPPER.format(place=place, ssh=shutil.which("ssh")))
         self._connect()
+        self._untouched = self._state()
 
     def answer(self, called: str, machine: str, within: str = "") -> None:
         """Have ssh find a machine, by whatever name. What it asks for is run ``within`` a command
@@ -112,10 +118,23 @@ class Machines:
             node.change_links([{"do": "set", "name": INTERFACE, "up": True}]).result()
             node.add_addresses([(INTERFACE, f"192.0.2.{number}/24")]).result()
 
-    def state(self) -> Mapping[str, str]:
+    def _state(self) -> Counter[str]:
         """All that nodes could leave behind on a machine: processes, interfaces, sockets, mounts
         and files."""
-        return {name: node.run(["sh", "-c", STATE]).stdout for name, node in self.nodes.items()}
+        return Counter(
+            f"{name}: {line}"
+            for name, node in self.nodes.items()
+            for line in node.run(["sh", "-c", STATE]).stdout.splitlines()
+        )
+
+    def left(self) -> list[str]:
+        """What is on machines now and was not at first."""
+        return list((self._state() - self._untouched).elements())
+
+    def be_untouched(self) -> None:
+        """Wait until nothing is left on any machine: network namespaces end a little later than
+        processes."""
+        eventually(self.left, lambda left: not left, within=GONE, what="nothing is left")
 
     def close(self) -> None:
         self._all.close()
@@ -142,10 +161,10 @@ def _name(pid: int) -> str:
         return ""
 
 
-def without(machine_lacks: str) -> str:
-    """A command (:meth:`Machines.answer`) in which a machine lacks what a shell script does away
-    with, in a mount namespace that no other connection sees."""
-    script = f'{machine_lacks}; exec "$@"'
+def after(before: str) -> str:
+    """A command (:meth:`Machines.answer`) in which a shell script runs before what is asked for, in
+    a mount namespace that no other connection sees."""
+    script = f'{before}; exec "$@"'
     return f"unshare -m --propagation private /bin/sh -c {shlex.quote(script)} -"
 
 

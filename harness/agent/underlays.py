@@ -35,6 +35,7 @@ SPACE = "(underlays)"
 VNI = 1
 IFLA_PROTO_DOWN = 39
 IFLA_VXLAN_ID, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LEARNING, IFLA_VXLAN_PORT = 1, 4, 7, 15
+IFLA_VXLAN_LOCALBYPASS = 31
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTM_NEWNEIGH, NLM_APPEND = 28, 0x800
 NUD_NOARP, NUD_PERMANENT, NTF_SELF = 0x40, 0x80, 0x02
@@ -148,6 +149,9 @@ def _vxlan(end: Fields) -> bytes:
     info += attribute(IFLA_VXLAN_LOCAL, socket.inet_aton(end["local"]))
     info += attribute(IFLA_VXLAN_LEARNING, b"\0")
     info += attribute(IFLA_VXLAN_PORT, struct.pack("!H", end["port"]))
+    # Between ends at one address a kernel takes a short cut, on which frames with VLAN tags that
+    # came from a packet socket are cut in pieces. Since Linux 6.5 it can be told not to.
+    info += attribute(IFLA_VXLAN_LOCALBYPASS, b"\0")
     return link_info(b"vxlan", info)
 
 

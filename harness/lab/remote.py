@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from harness.lab import vxlan
+from harness.lab import crossing, vxlan
 from harness.lab.errors import LabError
-from harness.lab.plan import End, Plan, Wire
+from harness.lab.plan import End, Plan
 from harness.lab.sites import SharedKernel, set_up_ports
 from harness.lab.vxlan import Place
 from harness.nodes.remote import RemoteNode
 from harness.nodes.ssh.client import Order, SshNode, Starting
-from harness.polling import eventually
 
 if TYPE_CHECKING:
     from harness.images import Image
@@ -23,10 +22,6 @@ AT_ONCE = 8
 """Nodes of a machine that are being started at the same time: an ssh server refuses some of more
 than ten that have not logged in yet (sshd_config(5), MaxStartups)."""
 LOOPBACK = "127."
-TRIED_BOUND = 5.0
-"""Seconds within which a frame has crossed an underlay."""
-TRIAL = bytes.fromhex("ffffffffffff 020000000001 88b5") + bytes(46)
-"""A frame that nobody takes any notice of (IEEE Std 802, local experimental EtherType)."""
 
 
 class RemoteSite(SharedKernel):
@@ -53,12 +48,12 @@ class RemoteSite(SharedKernel):
             yield node.name, node
 
     def join(self) -> None:
-        """See :class:`~harness.lab.sites.Site`. Raise :class:`LabError` when frames do not cross:
-        a firewall would otherwise pass for a switch that loses them."""
+        """See :class:`~harness.lab.sites.Site`. Raise :class:`LabError` where the machines' network
+        is none to have underlays on."""
         vxlan.make_ends(self._wires, self._nodes, self._find_places())
         set_up_ports(self._wires, self._nodes)
         for wire in self._wires:
-            self._try(wire)
+            crossing.check(wire, self._nodes)
 
     def _find_places(self) -> dict[End, Place]:
         ends = [end for wire in self._wires for end in wire.ends]
@@ -77,27 +72,6 @@ class RemoteSite(SharedKernel):
             end: Place(found[end.switch]["address"], None, found[end.switch]["ports"].pop())
             for end in ends
         }
-
-    def _try(self, wire: Wire) -> None:
-        """Send a frame from each end of an underlay to all others. It also has the machines find
-        out who has which address, so that no frame of the lab has to wait for that."""
-        for end in wire.ends if len(wire.ends) > 1 else ():
-            node = self._nodes[end.switch]
-            (port,) = node.open_ports([(None, end.interface)]).result()
-            node.send_frames([(port, [len(TRIAL)])], TRIAL).result()
-        for end in wire.ends:
-            self._heard(wire, end)
-
-    def _heard(self, wire: Wire, end: End) -> None:
-        node, counter = self._nodes[end.switch], f"/sys/class/net/{end.interface}/statistics"
-        expected = len(wire.ends) - 1
-        eventually(
-            lambda: int(node.read_file(f"{counter}/rx_packets")),
-            lambda came: came >= expected,
-            within=TRIED_BOUND,
-            what=f"a frame from each other end of underlay {wire.name} at {end.switch} on "
-            f"{node.machine} (are UDP ports open between the machines?)",
-        )
 
     def set_link(self, switch: str, interface: str, *, up: bool) -> None:
         """See :class:`~harness.lab.sites.Site`."""
