@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from harness.images import resolve
 from harness.lab import Lab, LabError, Target, crossing
 from harness.lab.environment import Environment, TargetUnavailable, environment
+from harness.nodes import clock
 from harness.nodes.base import NodeError, NodeLost
 from harness.nodes.ssh import client
 from harness.nodes.ssh.client import SshNode
@@ -152,6 +154,45 @@ def test_an_interface_may_be_called_as_the_machines_own(both: Environment) -> No
 def test_a_node_has_nothing_of_the_machines_network(lab: Lab) -> None:
     names = lab.node("s1").run(["ls", "/sys/class/net"]).stdout.split()
     assert set(names) == {"lo", "h1", "g1", "v1", "wire", "br0", "ovs-netdev"}
+
+
+# -- clocks
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def far_apart(both: Environment, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """A lab whose machines' clocks seem to be ahead of ours by one and by five seconds."""
+    seem = {"s1": SECOND, "s2": 5 * SECOND}
+    monkeypatch.setattr(clock, "ahead", lambda channel: seem[channel.name])
+    with Lab(two_switches(), both) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("source", "to", "seconds"), [("h1", "h2", -4), ("h2", "h1", 4)])
+def test_times_are_of_the_harness_clock(far_apart: Lab, source: str, to: str, seconds: int) -> None:
+    """As the clocks in truth are the same, taking them for others shows."""
+    now = time.time_ns()
+    sent = far_apart.probe(source, to=to)
+    assert [round(ns / SECOND) for ns in sent.latencies] == [seconds]
+    wire = {"h1": "s1:wire", "h2": "s2:wire"}[source]
+    crossing = sent.seen_on("wire")
+    assert crossing.port == wire
+    assert round((crossing.time_ns - now) / SECOND) == {"h1": -1, "h2": -5}[source]
+
+
+def test_times_of_traffic_too(far_apart: Lab) -> None:
+    with far_apart.traffic(rate=500, pairs=[("h1", "h2")]):
+        far_apart.node("s1").run(["true"])
+    (sent,) = far_apart.batches[-1].sent
+    assert {round(ns / SECOND) for ns in sent.latencies} == {-4}
+
+
+def test_nodes_of_one_machine_have_one_clock(ready_remotes: Environment) -> None:
+    with Lab(two_switches(), ready_remotes) as lab:
+        clocks = {lab.node(name).clock for name in ("s1", "s2")}
+    assert clocks == set(ready_remotes.target.machines)
 
 
 # -- what can't be

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from harness.lab.clocks import Clocks
 from harness.lab.drain import Drain
 from harness.lab.errors import LabError
 from harness.lab.plan import Endpoint, Plan
@@ -70,7 +71,10 @@ class Engine:
         self._next_flow = 1
         self._batches = 0
         self._earlier = Earlier()
-        self.gaps = Gaps(run, self.points, self._earlier)
+        self._clocks = Clocks(nodes)
+        self._ahead: dict[tuple[str, str | None], int] = {}
+        """By how many ns the clocks are ahead where captures are open."""
+        self.gaps = Gaps(run, self.points, self._earlier, self._ahead)
         """What is captured outside batches."""
         self._listener: Handler = self._between
         self._under_way: Ledger | None = None
@@ -191,7 +195,13 @@ class Engine:
 
     def ledger(self) -> Ledger:
         """An empty ledger for the next batch."""
-        return Ledger(self.run, self.points, first_flow=self._next_flow, earlier=self._earlier)
+        return Ledger(
+            self.run,
+            self.points,
+            first_flow=self._next_flow,
+            earlier=self._earlier,
+            ahead=self._ahead,
+        )
 
     def exchange(self, ledger: Ledger, phases: Sequence[Sequence[tuple[Flow, int]]]) -> Batch:
         """Send ``count`` frames of each flow, one phase after the other, drain, and judge.
@@ -231,6 +241,7 @@ class Engine:
             )
         # What came before has taught the switches what it taught.
         self.drain.settle()
+        self._read_clocks()
         self.drain.begin()
         self.look_through_gap(by_batch=True)
         self._under_way, self._drained = ledger, False
@@ -253,8 +264,14 @@ class Engine:
 
     def watch_gaps(self) -> None:
         """From now on look at what arrives outside batches too; what came before is forgotten."""
+        self._read_clocks()
         self.sync()
         self.gaps.open(self._next_flow, batches=self._batches)
+
+    def _read_clocks(self) -> None:
+        if self._clocks.read():
+            for capture in self._captures:
+                self._ahead[capture.point, capture.port] = self._clocks.ahead(capture.switch)
 
     def look_through_gap(self, *, by_batch: bool = False) -> None:
         """Read all captures to their end, and note what has arrived since the last batch;
@@ -326,7 +343,7 @@ class Engine:
                 (switch, sources, batch, self._nodes[switch].send_frames(batch, b"".join(blobs)))
             )
         for switch, sources, batch, answer in asked:
-            results = answer.result()
+            results, ahead = answer.result(), self._clocks.ahead(switch)
             for source, (_port, lengths), (sent, began, error) in zip(
                 sources, batch, results, strict=True
             ):
@@ -336,7 +353,7 @@ class Engine:
                         f"{source} could not send a frame of {lengths[sent]} bytes: {error}"
                     )
                 for flow, count, _data in window.frames[source]:
-                    flow.times.append((flow.count - count, began))
+                    flow.times.append((flow.count - count, began - ahead))
 
     # -- streams
 
@@ -357,8 +374,10 @@ class Engine:
         answer = self._node_of(endpoint).stop_stream(number, wait=wait)
         ended = answer.result()
         del self._streams[endpoint.switch, number]
-        marks = memoryview(answer.blob()).cast("Q")
-        flow.times.extend(zip(marks[::2], marks[1::2], strict=True))
+        marks, ahead = memoryview(answer.blob()).cast("Q"), self._clocks.ahead(endpoint.switch)
+        flow.times += [
+            (seq, began - ahead) for seq, began in zip(marks[::2], marks[1::2], strict=True)
+        ]
         flow.count += ended["sent"]
         self.drain.sent(endpoint.switch, endpoint.port, ended["sent"])
         if ended["error"]:

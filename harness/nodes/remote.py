@@ -27,6 +27,10 @@ class RemoteNode:
     patience = 1.0
     """How many times as long as usual what is done in it may take, for its processor is slow."""
 
+    clock: str | None = None
+    """Whose real-time clock its time stamps are of, if not this machine's own or one that was set
+    to that."""
+
     def __init__(self, name: str, channel: Channel, pid: int) -> None:
         self.name = name
         self.channel = channel

@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.nodes import clock
 from harness.nodes.base import NodeError, NodeLost
 from harness.nodes.channel import Answer, Channel, unwatch, watch
 from harness.nodes.disk import Disk
@@ -32,7 +33,6 @@ PATIENCE = {"kvm": 1.0, "tcg": 6.0}
 """An emulated processor is 10 times as slow as a real one, but most of the time it waits."""
 STATE_BOUND = 30.0
 AWAKE_BOUND = 60.0
-CLOCK_QUESTIONS = 5
 CONSOLE_KEPT = 1 << 20
 """Bytes of a console at most that are kept."""
 TAIL = 15
@@ -366,13 +366,7 @@ def _forget_unread(end: socket.socket) -> None:
 
 
 def _set_clock(node: VmNode) -> None:
-    """Set a machine's clock to ours, as exactly as the fastest of a few questions for it tells:
-    time stamps of frames are compared between machines."""
-    best, step = float("inf"), 0
-    for _ in range(CLOCK_QUESTIONS):
-        asked = time.time_ns()
-        there = node.channel.ask("clock", {"step": 0}, what="tell the time").result()
-        took = time.time_ns() - asked
-        if took < best:
-            best, step = took, asked + took // 2 - there
+    """Set a machine's clock to ours, as exactly as can be told: time stamps of frames are compared
+    between machines."""
+    step = -clock.ahead(node.channel)
     node.channel.ask("clock", {"step": step}, what="set its clock").result()

@@ -14,7 +14,7 @@ from harness.traffic.batch import Batch, Unknown
 from harness.traffic.earlier import Earlier
 from harness.traffic.frames import tag_bytes
 from harness.traffic.identity import MAGIC_BYTES
-from harness.traffic.ledger import Ledger
+from harness.traffic.ledger import Ledger, Place
 from harness.traffic.sightings import Point, Sighting
 
 MOST_BLOCKS = 256
@@ -79,8 +79,16 @@ class Gaps:
     Nothing is looked at before :meth:`open` is called for the first time.
     """
 
-    def __init__(self, run: int, points: Iterable[Point], earlier: Earlier) -> None:
+    def __init__(
+        self,
+        run: int,
+        points: Iterable[Point],
+        earlier: Earlier,
+        ahead: Mapping[Place, int] | None = None,
+    ) -> None:
+        """The arguments are those of :class:`~harness.traffic.ledger.Ledger`."""
         self._run, self._points, self._earlier = run, tuple(points), earlier
+        self._ahead = ahead
         self._kinds = {point.name: point.kind for point in self._points}
         self._ledger: Ledger | None = None
         self._first_flow = 1
@@ -135,7 +143,11 @@ class Gaps:
     def _begin(self) -> None:
         self._left_out = 0
         self._ledger = Ledger(
-            self._run, self._points, first_flow=self._first_flow, earlier=self._earlier
+            self._run,
+            self._points,
+            first_flow=self._first_flow,
+            earlier=self._earlier,
+            ahead=self._ahead,
         )
 
 

@@ -8,7 +8,7 @@ for a sighting later gets it from there.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
@@ -30,18 +30,23 @@ there is none; one that outlived the last ovs-vswitchd has somebody there, who h
 _KEY_SIZE = 12  # magic, run and flow: what all frames of one flow share in their trailers
 
 
+Place = tuple[str, str | None]
+"""An attachment point, and on a wire the port that is seen from."""
+
+
 class Captured(NamedTuple):
     """A block of a capture ring, and where it was captured."""
 
     point: Point
     port: str | None
     data: bytes
+    ahead: int = 0
+    """By how many ns the clock there is ahead of the harness's."""
 
-    @staticmethod
-    def time_of(frame: ring.RingFrame) -> int:
+    def time_of(self, frame: ring.RingFrame) -> int:
         """When one of its frames was seen, in ns of the harness's real-time clock: whoever wants
         to know asks here."""
-        return frame[4]
+        return frame[4] - self.ahead
 
 
 class Oddity(NamedTuple):
@@ -96,7 +101,8 @@ class Ledger:
 
     ``run`` is an unsigned 32-bit number that no other run on the same network has; ``first_flow``
     the number of the first flow, so that batches of one run are told apart; ``earlier`` knows the
-    flows of the batches before it.
+    flows of the batches before it; ``ahead`` by how many ns the clocks where frames are captured
+    are ahead of the harness's, if they are.
     """
 
     def __init__(
@@ -106,6 +112,7 @@ class Ledger:
         *,
         first_flow: int = 1,
         earlier: Earlier | None = None,
+        ahead: Mapping[Place, int] | None = None,
     ) -> None:
         self.run = run
         self.points = {point.name: point for point in points}
@@ -120,6 +127,7 @@ class Ledger:
         self.odd: dict[int, Oddity] = {}
         self.first_flow = first_flow
         self._earlier = earlier or Earlier()
+        self._ahead = ahead or {}
         self._by_key: dict[bytes, tuple[bytes, int, list[int], Flow]] = {}
         self._by_content: dict[bytes, Flow] = {}
         self._by_macs: dict[bytes, list[Flow]] | None = None
@@ -168,7 +176,7 @@ class Ledger:
         """
         where = self.point(point)
         base = len(self.blocks) << 32
-        self.blocks.append(Captured(where, port, block))
+        self.blocks.append(Captured(where, port, block, self._ahead.get((point, port), 0)))
         wire = where.kind == "wire"
         unsent = ring.OUTGOING if not wire else -1
         known = self._by_key.get

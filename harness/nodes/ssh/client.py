@@ -145,6 +145,7 @@ class SshNode(RemoteNode):
     def __init__(self, name: str, channel: Channel, connection: Connection) -> None:
         super().__init__(name, channel, pid=1)
         self._connection = connection
+        self.clock = connection.machine
         channel.last_words = self._last_words
 
     @property
