@@ -97,3 +97,14 @@ def test_a_stream_that_ends_before_the_agent_has_come(shipped: Shipped) -> None:
     status, said = shipped.ended()
     assert status == 1
     assert said == "the stream ended before the agent had come\n"
+
+
+def test_a_python_that_is_too_old() -> None:
+    older = "import sys; sys.version_info = (3, 7, 3, 'final', 0)\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", older + carried.BOOT],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == b"its python3 is 3.7, and the agent needs 3.9 or later\n"

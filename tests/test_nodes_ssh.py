@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import pytest
 
 from harness.images.image import OWN_DIRECTORIES, OWN_LINKS
 from harness.nodes.base import NodeError, NodeLost
-from harness.nodes.ssh import client
+from harness.nodes.ssh import client, there
 from harness.nodes.ssh.client import Order, SshNode, Starting
 from harness.nodes.ssh.words import explained
 
@@ -91,6 +92,25 @@ def test_places_for_ends_of_underlays(start: Start) -> None:
     found = start("hv2").find_places(20).result()
     assert found["address"] == "192.0.2.2"
     assert len(set(found["ports"])) == 20
+
+
+@pytest.mark.parametrize(
+    ("connection", "addresses", "expected"),
+    [
+        ("10.0.0.9 50000 10.0.0.1 22", ["127.0.0.1", "192.0.2.1"], "10.0.0.1"),
+        ("127.0.0.1 50000 127.0.0.1 22", ["127.0.0.1", "192.0.2.1"], "192.0.2.1"),
+        ("fe80::9 50000 fe80::1 22", ["127.0.0.1", "169.254.0.1", "192.0.2.1"], "192.0.2.1"),
+        ("UNKNOWN 65535 UNKNOWN 65535", ["192.0.2.1", "192.0.2.2"], "192.0.2.1"),
+        ("", ["127.0.0.1"], "127.0.0.1"),
+        ("", [], "127.0.0.1"),
+    ],
+)
+def test_the_address_by_which_others_reach_a_machine(
+    connection: str, addresses: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [("eth0", socket.inet_aton(address)) for address in addresses]
+    monkeypatch.setattr(there, "ipv4_addresses", lambda: found)
+    assert there.own_address(connection) == expected
 
 
 # -- the end
