@@ -116,6 +116,8 @@ def make_lab(ready: Environment) -> Iterator[MakeLab]:
 @pytest.fixture(scope="module")
 def remotes(ready: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """Two machines, ``hv1`` and ``hv2``, that ssh leads to."""
+    if os.geteuid() != 0:
+        pytest.skip("sshd has to be run by root")
     if sshd.missing():
         if os.environ.get("CI"):
             pytest.fail(sshd.missing(), pytrace=False)

@@ -178,6 +178,15 @@ def test_a_machine_that_lacks_something(start: Start, remotes: Machines, lacking
     assert "\n" not in str(caught.value)
 
 
+def test_a_shell_that_prints_something_by_itself(start: Start, remotes: Machines) -> None:
+    remotes.answer("hv-loud", "hv1", after("echo Welcome to hv1"))
+    with pytest.raises(
+        NodeError, match=r"hv-loud: what came .*b'Welcome to hv1\\n'; does a start-up"
+    ):
+        start("hv-loud")
+    remotes.be_untouched()
+
+
 def test_nobody_answers(start: Start) -> None:
     with pytest.raises(NodeError, match=r"^nobody: .*Connection refused: no ssh server answers"):
         start("nobody")

@@ -20,6 +20,9 @@ from harness.nodes.base import NodeError, NodeLost
 HEADER = Struct("!II")
 GRACE = 10.0
 """Seconds that an agent may take beyond the time that the operation itself is allowed."""
+ENDED = "the node has ended"
+MOST_SHOWN = 60
+"""Bytes at most of what makes no sense that an error shows."""
 
 _selector = selectors.DefaultSelector()
 _owner = os.getpid()
@@ -190,7 +193,7 @@ class Channel:
             self._broke(error)
             return
         if not data:
-            self._fail("the node has ended")
+            self._fail(ENDED)
             return
         inbox = self._inbox
         inbox += data
@@ -198,6 +201,10 @@ class Channel:
         while len(inbox) - position >= HEADER.size:
             length, split = HEADER.unpack_from(inbox, position)
             start = position + HEADER.size
+            if len(inbox) > start and inbox[start] != ord("{"):
+                said = bytes(inbox[position : position + MOST_SHOWN])
+                self._fail(f"what came from it is no agent's: {said!r}")
+                return
             if len(inbox) < start + length:
                 break
             message = json.loads(inbox[start : start + split])
@@ -241,7 +248,7 @@ class Channel:
     def _broke(self, error: OSError) -> None:
         # A node that ends before it has read everything resets its channel.
         ended = isinstance(error, ConnectionError)
-        self._fail("the node has ended" if ended else f"its channel broke ({error})")
+        self._fail(ENDED if ended else f"its channel broke ({error})")
 
     def _fail(self, reason: str) -> None:
         if self.lost is not None:

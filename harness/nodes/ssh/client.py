@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import harness.nodes
 from harness.agent import carried
 from harness.nodes.base import NodeError, NodeLost
-from harness.nodes.channel import Channel
+from harness.nodes.channel import ENDED, Channel
 from harness.nodes.namespace import LAYER_SIZE
 from harness.nodes.programs import ending_with_us
 from harness.nodes.remote import RemoteNode
@@ -203,15 +203,23 @@ class Starting:
         """The node, once its agent serves. To be asked for once; raises :class:`NodeError`."""
         try:
             self._greeting.result()
-        except NodeLost as error:
-            lost = self._node.channel.lost is not None
-            said = self._connection.fate() if lost else str(error)
+        except NodeLost:
+            said = self._why()
             self.close()
             raise NodeError(said) from None
         except BaseException:
             self.close()
             raise
         return self._node
+
+    def _why(self) -> str:
+        """Why no agent serves, and the way out."""
+        machine, lost = self._connection.machine, self._node.channel.lost
+        if lost is None:
+            return f"{machine}: no agent serves there within {START_BOUND:g} s: is it overloaded?"
+        if lost == ENDED:
+            return self._connection.fate()
+        return f"{machine}: {lost}; does a start-up file of the shell there (~/.bashrc) print it?"
 
     def close(self) -> None:
         """Give it up. Idempotent."""
