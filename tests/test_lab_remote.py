@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.images import resolve
-from harness.lab import Lab, LabError, Target, crossing
+from harness.lab import Lab, LabError, Target, crossing, remote
 from harness.lab.environment import Environment, TargetUnavailable, environment
 from harness.nodes import clock
 from harness.nodes.base import NodeError, NodeLost
@@ -95,6 +95,20 @@ def test_switches_are_dealt_to_the_machines_in_turn(both: Environment) -> None:
         assert all(isinstance(node, SshNode) for node in nodes)
         where = [node.machine for node in nodes if isinstance(node, SshNode)]
         assert where == ["hv1", "root@hv2:22", "hv1"]
+
+
+def test_more_switches_than_are_started_at_the_same_time(
+    both: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "AT_ONCE", 1)
+    topology = Topology("many")
+    hub = topology.underlay("hub")
+    for number in range(5):
+        bridge = topology.switch(f"s{number}").bridge("br0")
+        bridge.uplink(hub)
+        bridge.host(f"h{number}")
+    with Lab(topology, both) as lab:
+        assert lab.probe("h0").heard_at == {"h1", "h2", "h3", "h4"}
 
 
 @pytest.mark.parametrize("mac", LINK_LOCAL)

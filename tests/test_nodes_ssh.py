@@ -36,6 +36,7 @@ def start(remotes: Machines) -> Iterator[Start]:
 
         def start(machine: str) -> SshNode:
             node = Starting("n1", machine, ORDER).result()
+            nodes.callback(node.wait)
             nodes.callback(node.close)
             return node
 
@@ -121,6 +122,7 @@ def test_nothing_is_left_of_a_node(remotes: Machines) -> None:
     node.run(["sh", "-c", "setsid sleep 86397 & exit 0"])
     process = node.process
     node.close()
+    node.wait()
     assert not Path(f"/proc/{process}").exists()
     remotes.be_untouched()
 
@@ -157,6 +159,7 @@ def test_an_agent_that_has_stopped_ends_with_its_stream(remotes: Machines) -> No
     (agent,) = [pid for pid in below(node.process, "python3") if not below(pid, "python3")]
     os.kill(agent, signal.SIGSTOP)
     node.close()
+    node.wait()
     remotes.be_untouched()
 
 

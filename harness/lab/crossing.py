@@ -13,9 +13,9 @@ from harness.nodes.remote import RemoteNode
 from harness.polling import NeverHappenedError, eventually
 from harness.traffic import ring
 
-BOUND = 5.0
+BOUND = 10.0
 """Seconds within which a frame has crossed an underlay."""
-RING = {"blocks": 2, "block_size": 16 << 10, "retire": 1}
+RING = {"blocks": 64, "block_size": 16 << 10, "retire": 1}
 
 
 class _Ear(NamedTuple):

@@ -86,6 +86,8 @@ class RemoteSite(SharedKernel):
         )
 
     def close(self) -> None:
-        """Give up what is being started."""
+        """Give up what is being started, and wait until all nodes have ended."""
         for starting in self._starting:
             starting.close()
+        for node in self._nodes.values():
+            node.wait()

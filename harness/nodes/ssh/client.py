@@ -14,12 +14,12 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import harness.nodes
 from harness.agent import carried
 from harness.nodes.base import NodeError, NodeLost
-from harness.nodes.channel import ENDED, Channel
+from harness.nodes.channel import ENDED, Answer, Channel
 from harness.nodes.namespace import LAYER_SIZE
 from harness.nodes.programs import ending_with_us
 from harness.nodes.remote import RemoteNode
@@ -158,7 +158,7 @@ class SshNode(RemoteNode):
         """The process id of its ssh."""
         return self._connection.process.pid
 
-    def find_places(self, count: int) -> Any:
+    def find_places(self, count: int) -> Answer:
         """Where ends of underlays at this node are to be reached, not waited for. Value: the
         machine's ``address``, and ``count`` free UDP ``ports``."""
         what = "find places for ends of underlays"
@@ -167,14 +167,14 @@ class SshNode(RemoteNode):
     def _last_words(self) -> str:
         return "" if self.channel.lost is None else f"; {self._connection.fate()}"
 
-    def hang_up(self) -> None:
-        """Let the node end, and do not wait for it."""
+    def close(self) -> None:
+        """Let the node end, and everything in it, and do not wait for it: :meth:`wait` does, so
+        that many end at the same time. Idempotent."""
         self.channel.last_words = str
         super().close()
 
-    def close(self) -> None:
-        """End the node and everything in it, and wait until that has come about. Idempotent."""
-        self.hang_up()
+    def wait(self) -> None:
+        """Wait until a node that was closed has ended. Idempotent."""
         self._connection.close()
 
 
@@ -224,3 +224,4 @@ class Starting:
     def close(self) -> None:
         """Give it up. Idempotent."""
         self._node.close()
+        self._node.wait()
