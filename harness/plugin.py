@@ -49,9 +49,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--target",
         action="append",
         metavar="IMAGE/BACKEND/DATAPATH",
-        help="what the scenarios run on; repeatable, and with braces as a shell expands them "
-        "('{bullseye,trixie}/vm/kernel'): they run once for each; the image `all` is each of the "
-        "catalogue (default: those in the setting `ovs_targets`, else trixie/namespace/netdev)",
+        help="what the scenarios run on, or ssh://[USER@]MACHINE,.../DATAPATH for remote machines; "
+        "repeatable, and with braces as a shell expands them ('{bullseye,trixie}/vm/kernel'): they "
+        "run once for each; the image `all` is each of the catalogue (default: those in the "
+        "setting `ovs_targets`, else trixie/namespace/netdev)",
     )
     group.addoption(
         "--require-all",

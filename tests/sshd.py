@@ -83,6 +83,7 @@ class Machines:
         """The machines themselves."""
         for name in names:
             self.nodes[name] = self._fabric.start_node(name, ready.image.lower)
+            self._all.callback(self.nodes[name].close)
             self.answer(name, name)
         (place / "config").write_text(CLIENT.format(place=place, sshd=SSHD))
         self._write("bin/ssh", WRAPPER.format(place=place, ssh=shutil.which("ssh")))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.nodes import qemu, vm
+from harness.nodes import programs, qemu, vm
 from harness.nodes.base import NodeError
 from harness.nodes.disk import Disk
 from harness.nodes.qemu import Machine, Plugs, Qemu, QemuError, command_line
@@ -226,7 +226,7 @@ def test_there_is_no_qemu(play: Play, ends: Ends, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-none")
     with pytest.raises(QemuError, match="QEMU ended by itself: .*qemu-system-none: not found"):
         started(ends)
-    monkeypatch.setattr(qemu, "started_by_main_thread", lambda: False)
+    monkeypatch.setattr(programs, "started_by_main_thread", lambda: False)
     with pytest.raises(QemuError, match="cannot start qemu-system-none: No such file"):
         started(ends)
 

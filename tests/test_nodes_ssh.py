@@ -227,6 +227,14 @@ def test_no_ssh(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         start("hv1")
 
 
+def test_what_ssh_is_started_with_is_missing(
+    start: Start, remotes: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(remotes.bin))
+    with pytest.raises(NodeError, match="cannot start setpriv for hv1: No such file or directory"):
+        start("hv1")
+
+
 @pytest.mark.parametrize(
     ("said", "status", "expected"),
     [

@@ -105,13 +105,18 @@ class Connection:
             )
         # A pipe would have to be read all the time, or ssh waits once it is full.
         self._printed = os.fdopen(os.memfd_create("printed"), "w+b")
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(
-            ending_with_us(command_line(machine)),
-            stdin=stream.fileno(),
-            stdout=stream.fileno(),
-            stderr=self._printed,
-            start_new_session=True,
-        )
+        line = ending_with_us(command_line(machine))
+        try:
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(
+                line,
+                stdin=stream.fileno(),
+                stdout=stream.fileno(),
+                stderr=self._printed,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._printed.close()
+            raise NodeError(f"cannot start {line[0]} for {machine}: {error.strerror}") from None
 
     def fate(self) -> str:
         """What ended it, in words. To be asked for when its stream has ended."""
