@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.images import resolve
 from harness.lab import Lab, LabError, Target, crossing, remote
 from harness.lab.environment import Environment, TargetUnavailable, environment
 from harness.nodes import clock
@@ -226,7 +225,7 @@ def test_a_machine_has_the_system_that_it_has(both: Environment) -> None:
         Lab(two_switches(), both) as lab,
         pytest.raises(LabError, match="s1 runs what is installed on hv1, and can't become trixie"),
     ):
-        lab._site.change_image("s1", resolve("trixie"), [])
+        lab.change_image("s1", "trixie", [])
 
 
 def test_underlays_take_root(remotes: Machines) -> None:
@@ -320,7 +319,7 @@ def test_nothing_outlives_a_process_that_is_killed(remotes: Machines) -> None:
         [sys.executable, "-c", OWNER, TWO],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"flows\n"
