@@ -127,7 +127,7 @@ class Ledger:
         self.odd: dict[int, Oddity] = {}
         self.first_flow = first_flow
         self._earlier = earlier or Earlier()
-        self._ahead = ahead or {}
+        self._ahead = {} if ahead is None else ahead
         self._by_key: dict[bytes, tuple[bytes, int, list[int], Flow]] = {}
         self._by_content: dict[bytes, Flow] = {}
         self._by_macs: dict[bytes, list[Flow]] | None = None

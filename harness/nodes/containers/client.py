@@ -19,6 +19,9 @@ from harness.nodes.remote import RemoteNode
 ENGINE_BOUND = 120.0
 """Seconds that an engine may take for what it is asked."""
 PING_BOUND = 5.0
+HERE = "unix://"
+"""An engine with such an address is on this machine, and its containers have this machine's clock.
+"""
 REMOVAL_BOUND = 60.0
 """Seconds that the broker may take at the end to remove what it made."""
 
@@ -56,6 +59,8 @@ class DockerNode(RemoteNode):
         self._broker, self._fate = broker, fate
         self._beside: list[DockerNode] = []
         """Containers of other images, whose agents have been this node's :attr:`programs`."""
+        url = broker.engine.url
+        self.clock = None if url.startswith(HERE) else url
         channel.last_words = self._last_words
 
     def go_on_in(self, other: DockerNode) -> None:
