@@ -36,6 +36,7 @@ from harness.polling import eventually
 from harness.topology import Topology
 
 from .conftest import made_ready
+from .topologies import three_ends
 
 GONE = 60.0
 """Seconds within which a busy engine has removed something."""
@@ -125,17 +126,7 @@ def test_an_end_that_is_down_takes_the_carrier_from_the_other(lab: Lab) -> None:
 
 def test_ends_of_one_underlay_at_one_switch(containers: Environment) -> None:
     """Three: two of them at the same switch."""
-    topology = Topology("containers-ends")
-    wire = topology.underlay("wire")
-    one = topology.switch("s1")
-    for number in (1, 2):
-        bridge = one.bridge(f"br{number}")
-        bridge.uplink(wire, name=f"up{number}")
-        bridge.host(f"h{number}")
-    other = topology.switch("s2").bridge("br3")
-    other.uplink(wire)
-    other.host("h3")
-    with Lab(topology, containers, seed=7) as lab:
+    with Lab(three_ends("containers-ends"), containers, seed=7) as lab:
         for name in lab.hosts:
             assert lab.probe(name).heard_at == lab.hosts.keys() - {name}
 

@@ -22,6 +22,7 @@ from harness.ovs.errors import ModuleError
 from harness.topology import Topology
 
 from .sshd import Machines, after, below
+from .topologies import three_ends
 
 ONE, TWO = "ssh://root@hv1/netdev", "ssh://hv1,root@hv2:22/netdev"
 NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups"
@@ -131,17 +132,7 @@ def test_an_end_that_is_down_takes_the_carrier_from_the_other(lab: Lab) -> None:
 
 def test_ends_of_one_underlay_at_one_switch(ready_remotes: Environment) -> None:
     """Three: two of them at the same switch."""
-    topology = Topology("remote-ends")
-    wire = topology.underlay("wire")
-    one = topology.switch("s1")
-    for number in (1, 2):
-        bridge = one.bridge(f"br{number}")
-        bridge.uplink(wire, name=f"up{number}")
-        bridge.host(f"h{number}")
-    other = topology.switch("s2").bridge("br3")
-    other.uplink(wire)
-    other.host("h3")
-    with Lab(topology, ready_remotes, seed=7) as lab:
+    with Lab(three_ends("remote-ends"), ready_remotes, seed=7) as lab:
         for name in lab.hosts:
             assert lab.probe(name).heard_at == lab.hosts.keys() - {name}
 

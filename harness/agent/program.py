@@ -10,7 +10,7 @@ from .agent import Agent
 from .environment import enter_environment
 from .looks import count_idling
 from .machine import keep_up
-from .quiet import ignore_what_ports_hear, quieten
+from .quiet import be_a_node
 
 
 class Files:
@@ -56,12 +56,6 @@ def main() -> None:
     agent = Agent(Files(device, device))
     agent.looks.counts_idling = count_idling()
     agent.serve()
-
-
-def be_a_node() -> None:
-    """Turn off what the kernel does by itself in a network namespace that is all a node's."""
-    quieten()
-    ignore_what_ports_hear()
 
 
 def serve_pipes() -> None:

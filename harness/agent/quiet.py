@@ -51,6 +51,12 @@ def settle(name: str, value: str) -> None:
         pass
 
 
+def be_a_node() -> None:
+    """Turn off what the kernel does by itself in a network namespace that is all a node's."""
+    quieten()
+    ignore_what_ports_hear()
+
+
 def turn_off(interface: str, setting: int) -> None:
     """Turn a setting of ethtool's off (linux/ethtool.h)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:

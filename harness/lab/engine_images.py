@@ -6,15 +6,13 @@ import secrets
 from collections.abc import Callable
 
 from harness.images import Image, catalogue
-from harness.images.rootfs import version_in
 from harness.lab.environment import TargetUnavailable
+from harness.lab.installed import TUN, image_of
 from harness.lab.target import Target
 from harness.nodes.base import NodeError
 from harness.nodes.containers.client import Broker, DockerNode
 from harness.ovs import layout
 from harness.ovs.errors import OvsError
-
-TUN = "/dev/net/tun"
 
 
 def provide(broker: Broker, image: Image, progress: Callable[[str], None]) -> str:
@@ -67,15 +65,7 @@ def _examine(node: DockerNode, reference: str, target: Target) -> Image:
     said = node.try_open(TUN) if target.datapath == "netdev" else None
     if said is not None:
         raise TargetUnavailable(f"{TUN} can't be opened in a container: {said}")
-    library = node.read_file(f"{installed.datadir}/scripts/ovs-lib").decode(errors="replace")
-    return Image(
-        name=reference,
-        version=version_in(library) or "unknown",
-        suite=None,
-        key=None,
-        lower=(),
-        ovs_prefix=installed.datadir.removesuffix("/share/openvswitch"),
-    )
+    return image_of(node, installed, reference)
 
 
 def _explained(said: str, reference: str) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from harness.images import Image
 from harness.images.image import PROGRAMS
-from harness.images.rootfs import version_in
 from harness.lab.environment import TargetUnavailable
+from harness.lab.installed import TUN, image_of
 from harness.lab.target import Target
 from harness.nodes.ssh.client import Order, SshNode, Starting
 from harness.ovs import layout
 from harness.ovs.errors import OvsError
-
-TUN = "/dev/net/tun"
 
 
 def examine(target: Target, order: Order) -> Image:
@@ -58,15 +56,7 @@ def _examine(node: SshNode, target: Target) -> Image:
             f"the netdev datapath makes its internal ports with {TUN}, which can't be opened on "
             f"{machine} ({said}): `sudo modprobe tun` and `sudo chmod 0666 {TUN}` there"
         )
-    library = node.read_file(f"{installed.datadir}/scripts/ovs-lib").decode(errors="replace")
-    return Image(
-        name=target.image,
-        version=version_in(library) or "unknown",
-        suite=None,
-        key=None,
-        lower=(),
-        ovs_prefix=installed.datadir.removesuffix("/share/openvswitch"),
-    )
+    return image_of(node, installed, target.image)
 
 
 def _has(node: SshNode, program: str) -> bool:

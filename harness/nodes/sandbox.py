@@ -18,7 +18,7 @@ from harness.agent.environment import enter_environment
 from harness.agent.files import write_anew
 from harness.agent.libc import CLONE_NEWNET, check, libc
 from harness.agent.machine import hosts_file, set_hostname
-from harness.agent.quiet import ignore_what_ports_hear, quieten
+from harness.agent.quiet import be_a_node
 from harness.agent.requests import Job
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
@@ -71,8 +71,7 @@ def furnish(name: str) -> None:
     kernel and its environment be those of a node."""
     set_hostname(name)
     write_anew("/etc/hosts", hosts_file(name), 0o644)
-    quieten()
-    ignore_what_ports_hear()
+    be_a_node()
     enter_environment()
 
 
