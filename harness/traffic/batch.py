@@ -145,8 +145,9 @@ class Sent:
         return self._ledger.sightings(self._flow.hits, self._flow)
 
     def all_on(self, point: str) -> list[Sighting]:
-        """What was seen at one wire or host, in order of time. Raise :class:`Unknown`, and
-        ``ValueError`` when there is no such point."""
+        """What was seen at one wire or host, in order of time: at a wire, of the time of several
+        switches, whose clocks may differ by milliseconds where they have their own. Raise
+        :class:`Unknown`, and ``ValueError`` when there is no such point."""
         self._batch.check()
         return self._ledger.sightings(self._hits_at(point), self._flow)
 
