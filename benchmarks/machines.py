@@ -60,11 +60,12 @@ def _boot(made: Template) -> tuple[float, float, float]:
     is written."""
     marks = []
 
-    def prepare(node: VmNode) -> None:
+    def prepare(node: VmNode) -> str:
         marks.append(time.monotonic())
-        SWITCH.prepare(node)
+        known = SWITCH.prepare(node)
         node.run(ASK)
         marks.append(time.monotonic())
+        return known
 
     with tempfile.TemporaryDirectory(prefix="boot-", dir=made.path.parent) as place:
         began = time.monotonic()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -39,9 +40,9 @@ class Boots:
         self.said: list[str] = []
 
     def make_template(
-        self, machine: Machine, directory: Path, prepare: Callable[[VmNode], None]
-    ) -> None:
-        del prepare
+        self, machine: Machine, directory: Path, prepare: Callable[[VmNode], str]
+    ) -> str:
+        known = prepare(cast("VmNode", None))
         self.machines.append(machine)
         assert machine.initramfs.parent == directory
         archive = machine.initramfs.read_bytes()
@@ -52,6 +53,7 @@ class Boots:
             raise self.fails[machine.accelerator]
         (directory / vm.STATE).write_bytes(b"state")
         (directory / vm.DISK).write_bytes(b"disk")
+        return known
 
     @property
     def count(self) -> int:
@@ -210,11 +212,26 @@ def test_what_it_is_made_of_changes_and_the_old_one_goes(
         changed = {**agent, name: agent[name] + b"\n"}
         monkeypatch.setattr(carried, "modules", lambda changed=changed: changed)
         made_anew()
-    made_anew(Stage("booted", "more", lambda _: None))
+    made_anew(Stage("booted", "more", lambda _: ""))
     assert there() == sorted([paths[0].name, paths[-1].name])
     # Another stage, or more network cards: both are needed.
-    made_anew(Stage("further", "", lambda _: None))
+    made_anew(Stage("further", "", lambda _: ""))
     assert len(there()) == 3
+
+
+def test_another_qemu_in_its_place_boots_anew(
+    image: Image, boots: Boots, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A binary is told from another by its file, and is not asked for its version each time."""
+    asked: list[str] = []
+    monkeypatch.setattr(templates, "qemu_version", lambda: asked.append("its version"))
+    shutil.copy("/bin/true", program)
+    first = boots.template(image)
+    assert boots.template(image)[:2] == first[:2]
+    assert asked == ["its version"]
+    os.utime(program, (1, 1))
+    assert boots.template(image).path != first.path
+    assert (boots.count, len(asked)) == (2, 2)
 
 
 @pytest.fixture(autouse=True)
@@ -313,10 +330,10 @@ def test_half_made_ones_are_swept_unless_somebody_makes_them(image: Image, boots
     for name in (f".new-{label}-x_1", f".new-forky-switch-4-kvm-{KEY}-ab", f".new-{busy}-ab"):
         (templates.directory() / name).mkdir()
     with try_lock(templates.directory() / f"locks/{busy}.make") or pytest.fail("it is free"):
-        made = boots.template(image, Stage("booted", "more", lambda _: None)).path
+        made = boots.template(image, Stage("booted", "more", lambda _: "")).path
         assert [name for name in there() if name.startswith(".")] == [f".new-{busy}-ab"]
     change(made)
-    boots.template(image, Stage("booted", "more", lambda _: None))
+    boots.template(image, Stage("booted", "more", lambda _: ""))
     assert [name for name in there() if name.startswith(".")] == []
 
 
@@ -412,6 +429,7 @@ def make_template(machine, directory, prepare):
     open(sys.argv[3]).read()
     for name in (vm.RAM, vm.STATE, vm.DISK):
         (directory / name).touch()
+    return ""
 
 vm.make_template = make_template
 image = msgspec.json.decode(sys.argv[2], type=Image, dec_hook=lambda kind, value: kind(value))

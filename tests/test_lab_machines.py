@@ -51,12 +51,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int]
 
         def template(cards: int) -> Template:
             assert cards == 1
-            return Template(machine, tmp_path, Hold())
+            return Template(machine, tmp_path, "", Hold())
 
         def booted(image: object, cards: int) -> Template:
             raise AssertionError((image, cards))
 
-        return MachineSite(plan(switches), template, booted, daemons_run=True)
+        return MachineSite(plan(switches), template, booted)
 
     return place
 

@@ -98,6 +98,21 @@ def gone(pids: list[int]) -> None:
 # -- each is itself
 
 
+def test_a_clone_has_the_name_that_it_was_given_last(made: Template) -> None:
+    starting = vm.clone("spare-with-a-longer-name", made.machine, made.path)
+    starting.rename("hv7")
+    node = starting.result()
+    try:
+        assert node.name == "hv7"
+        assert node.run(["hostname"]).stdout == "hv7\n"
+        hosts = "127.0.0.1 localhost\n127.0.1.1 hv7\n"
+        assert node.read_file("/etc/hosts").decode() == hosts
+        with pytest.raises(NodeError, match="^hv7: "):
+            node.read_file("/none")
+    finally:
+        node.close()
+
+
 def test_two_clones_are_no_twins(clone: Clone) -> None:
     ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
     with ExitStack() as later:
@@ -450,5 +465,5 @@ def test_a_state_that_is_none(made: Template, tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(made.path / name)
     (tmp_path / vm.STATE).write_bytes(b"no state of a machine")
     with pytest.raises(NodeError, match=r"^n1: QEMU (ended|could not pass)"):
-        vm.clone("n1", made.machine, tmp_path)
+        vm.clone("n1", made.machine, tmp_path).result()
     gone([pid for pid in below(os.getpid()) if pid not in before])

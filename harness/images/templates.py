@@ -43,6 +43,8 @@ _OVER = "+"
 """In a template's name before what is laid over its image."""
 NEEDED_QEMU = (7, 2)
 """The first version that has ``-netdev dgram``."""
+_ELF = b"\x7fELF"
+"""What a program begins with that is no script (elf(5))."""
 _HALF_MADE = re.compile(r"\.new-(.+)-[^-]*")
 INITRAMFS, META = "initramfs", "meta.json"
 AGENT = ".harness/agent.pyz"
@@ -97,11 +99,11 @@ class Stage(NamedTuple):
     name: str
     key: str
     """Changes whenever something that goes into it does, beside the image."""
-    prepare: Callable[[VmNode], None]
-    """Does it. May raise :class:`NodeError`."""
+    prepare: Callable[[VmNode], str]
+    """Does it, and says what is then to be known of it. May raise :class:`NodeError`."""
 
 
-BOOTED = Stage("booted", "", lambda _: None)
+BOOTED = Stage("booted", "", lambda _: "")
 
 
 class Template(NamedTuple):
@@ -109,14 +111,18 @@ class Template(NamedTuple):
 
     machine: Machine
     path: Path
+    known: str
+    """What its stage said of it."""
     hold: Hold
     """Keeps it from being removed."""
 
 
 class _Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``meta.json`` says of a template's files: bytes, and time of change (ns)."""
+    """What ``meta.json`` says of a template."""
 
     files: dict[str, tuple[int, int]]
+    """Bytes, and time of change (ns)."""
+    known: str
     over: tuple[str, ...]
     """Directories that are laid over its image: when one is gone nobody can want it any more."""
 
@@ -136,10 +142,10 @@ def template(
     enough = [number for number in CARDS if number >= cards]
     if not enough:
         raise ImageError(f"a virtual machine has {CARDS[-1]} network cards at most, not {cards}")
-    version = qemu_version()
+    program = _program()
     failures = []
     for accelerator in accelerators():
-        key = _key(image, stage, version, accelerator, enough[0])
+        key = _key(image, stage, program, accelerator, enough[0])
         name = f"{_label(image, image.stored)}-{stage.name}-{enough[0]}-{accelerator}-{key}"
         shelf = _Shelf(directory() / name, image, image.stored, progress)
         try:
@@ -183,9 +189,10 @@ class _Shelf:
                 self._sweep()
                 self._make(stage, machine)
             hold = try_lock(self._beside("use"), shared=True)
+            known = _read_meta(self._path).known
         # Only who makes templates takes it for himself, and that nobody does now.
         assert hold is not None
-        return Template(machine, self._path, hold)
+        return Template(machine, self._path, known, hold)
 
     def _beside(self, what: str) -> Path:
         return _beside(self._path, what)
@@ -228,6 +235,7 @@ class _Shelf:
 
     def _make(self, stage: Stage, machine: Machine) -> None:
         release = kernel.require(self._kernel, self._image.name)
+        qemu_version()
         refusal = self._beside("refused")
         if refusal.is_file():
             raise NodeError(refusal.read_text(encoding="utf-8"))
@@ -255,12 +263,11 @@ class _Shelf:
         try:
             with (staging / INITRAMFS).open("wb") as sink:
                 modules = self._kernel / kernel.MODULES
-                known = {f"{KNOWN}/{name}": (0o644, b"") for name in kernel.names(self._kernel)}
-                initramfs.write(sink, self._image.lower, modules, _files() | known)
-            vm.make_template(
-                machine._replace(initramfs=staging / INITRAMFS), staging, stage.prepare
-            )
-            meta = _Meta(_describe(staging), tuple(map(str, self._image.over)))
+                names = {f"{KNOWN}/{name}": (0o644, b"") for name in kernel.names(self._kernel)}
+                initramfs.write(sink, self._image.lower, modules, _files() | names)
+            booting = machine._replace(initramfs=staging / INITRAMFS)
+            known = vm.make_template(booting, staging, stage.prepare)
+            meta = _Meta(_describe(staging), known, tuple(map(str, self._image.over)))
             (staging / META).write_bytes(msgspec.json.encode(meta))
             staging.rename(self._path)
         finally:
@@ -341,6 +348,23 @@ def accelerators() -> Iterator[str]:
     yield EMULATED
 
 
+def _program() -> str:
+    """Which QEMU there is. It takes a twentieth of a second to say its version: only what runs
+    another program, perhaps of another version the next time, is asked for that. Raise
+    :class:`ImageError` when there is none."""
+    path = shutil.which(qemu.PROGRAM)
+    if path is None or not _is_binary(Path(path)):
+        return qemu_version()
+    real = Path(path).resolve()
+    found = real.stat()
+    return f"{real} {found.st_size} {found.st_mtime_ns}"
+
+
+def _is_binary(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_ELF)) == _ELF
+
+
 def qemu_version() -> str:
     """What QEMU says of itself. Raise :class:`ImageError` when there is none, or it is too old."""
     try:
@@ -364,14 +388,14 @@ def qemu_version() -> str:
     return said
 
 
-def _key(image: Image, stage: Stage, version: str, accelerator: str, cards: int) -> str:
+def _key(image: Image, stage: Stage, program: str, accelerator: str, cards: int) -> str:
     machine = Machine(Path("kernel"), Path("initramfs"), accelerator, MEMORY, cards)
     plugs = Plugs(channel=3, monitor=4, console=5, disk=6)
     parts = (
         str(image.key),
         fingerprint(image.over),
         *stage[:2],
-        version,
+        program,
         *qemu.command_line(machine, Path("ram"), plugs, private=False, incoming=False),
         str(disk.SIZE),
         repr(_files()),

@@ -28,7 +28,7 @@ class ContainerSite(SharedKernel):
     is made of VXLAN (:mod:`harness.agent.underlays`): such a network is none itself, for it learns
     addresses and keeps LACP's frames and their like to itself."""
 
-    daemons_run = False
+    running = None
 
     def __init__(
         self,

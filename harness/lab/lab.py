@@ -101,8 +101,9 @@ class Lab:
             mark = partial(self.recorder.operation, switch=name)
             switch = Switch(node, planned.spec, self.target.ovs_datapath, mark)
             self._switches[name] = switch
-            if self._site.daemons_run:
-                starting.append(switch.take_over_soon(number * self._plan.most_rows))
+            if self._site.running is not None:
+                skipped = number * self._plan.most_rows
+                starting.append(switch.take_over_soon(self._site.running, skipped))
             else:
                 starting.append(switch.start_soon())
             waiting += wiring.add_hosts(planned, node)

@@ -14,6 +14,8 @@ from harness.images.templates import Template
 from harness.lab.errors import LabError
 from harness.lab.plan import Plan, Wire
 from harness.lab.sites import Carried, set_up_ports
+from harness.lab.spare import Spare
+from harness.lab.stages import running
 from harness.nodes import disk, vm, vmroot
 from harness.nodes.base import Pending
 from harness.nodes.channel import Channel
@@ -25,6 +27,7 @@ from harness.polling import eventually
 
 if TYPE_CHECKING:
     from harness.images import Image
+    from harness.ovs.daemons import Running
 
 RECEIVED_BOUND = 5.0
 """Seconds within which a card has handed over what it was given."""
@@ -40,13 +43,13 @@ class MachineSite:
         plan: Plan,
         template: Callable[[int], Template],
         booted: Callable[[Image | None, int], Template],
-        *,
-        daemons_run: bool,
+        spare: Spare | None = None,
     ) -> None:
-        """``template`` finds the template with so many network cards; ``daemons_run`` says whether
-        it is one in which the daemons run. ``booted`` finds the one of a machine that has just
-        booted, perhaps from another image."""
-        self.daemons_run = daemons_run
+        """``template`` finds the template with so many network cards; ``booted`` the one of a
+        machine that has just booted, perhaps from another image. ``spare`` is the first that is
+        tried."""
+        self.running: Running | None = None
+        self._spare = spare
         self._plan, self._template, self._booted = plan, template, booted
         self._starting: list[StartingVm] = []
         self._nodes: dict[str, VmNode] = {}
@@ -71,11 +74,14 @@ class MachineSite:
                     inner[-1].append(ours)
                     cables[end.switch].append(Cable(end.interface, wire.mtu, theirs))
                     self._cards[end.switch].append(end.interface)
-            machine, path, _hold = self._template(max(map(len, cables.values()), default=0))
-            _refuse_too_many(len(cables), machine.memory)
+            made = self._template(max(map(len, cables.values()), default=0))
+            self.running = running(made.known)
+            _refuse_too_many(len(cables), made.machine.memory)
             for name, plugs in cables.items():
                 # One by one: if the next can't be started, those before it have to be ended.
-                self._starting.append(vm.clone(name, machine, path, plugs))
+                self._starting.append(self._begin(name, made, plugs))
+            if self._spare is not None:
+                self._spare.close()
             if inner:
                 self._relay = _Relay(inner)
         except BaseException:
@@ -91,6 +97,10 @@ class MachineSite:
             del self._starting[0]
             self._nodes[node.name] = node
             yield node.name, node
+
+    def _begin(self, name: str, made: Template, cables: Sequence[Cable]) -> StartingVm:
+        spare = self._spare.take(name, made) if self._spare is not None and not cables else None
+        return spare or vm.clone(name, made.machine, made.path, cables)
 
     def join(self) -> None:
         """The cables are plugged in; see :class:`~harness.lab.sites.Site`."""
@@ -124,7 +134,7 @@ class MachineSite:
 
     def cut_power(self, switch: str) -> None:
         """See :class:`~harness.lab.sites.Site`."""
-        if not self.daemons_run:
+        if self.running is None:
             raise LabError(f"{switch} keeps nothing on a disk: with the dummy datapath it has none")
         self._nodes[switch].cut_power()
         self._without_power.add(switch)
@@ -139,8 +149,8 @@ class MachineSite:
     def boot(self, switch: str) -> RemoteNode:
         """See :class:`~harness.lab.sites.Site`."""
         node, cards = self._nodes[switch], self._cards[switch]
-        machine, path, _hold = self._booted(self._images.get(switch), len(cards))
-        node.boot(machine, path).result()
+        made = self._booted(self._images.get(switch), len(cards))
+        node.boot(made.machine, made.path).result()
         disk.mount(node)
         self._without_power.remove(switch)
         for number, wire, place in self._ends_of(switch):

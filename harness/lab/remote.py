@@ -28,7 +28,7 @@ class RemoteSite(SharedKernel):
     """Sandboxes on machines that ssh leads to: the switches are dealt to these in turn. Underlays
     are made of VXLAN between the machines, over the network that they have already."""
 
-    daemons_run = False
+    running = None
 
     def __init__(self, plan: Plan, machines: Sequence[str], order: Order) -> None:
         self._plan, self._machines, self._order = plan, machines, order

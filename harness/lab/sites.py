@@ -16,6 +16,7 @@ from harness.nodes.remote import RemoteNode
 
 if TYPE_CHECKING:
     from harness.images import Image
+    from harness.ovs.daemons import Running
 
 _bridge_numbers = count(1)
 
@@ -36,8 +37,9 @@ class Carried(NamedTuple):
 class Site(Protocol):
     """The place of one lab."""
 
-    daemons_run: bool
-    """Whether in fresh nodes the daemons already run."""
+    @property
+    def running(self) -> Running | None:
+        """The daemons that run already in each fresh node, once one of them has been started."""
 
     def start_nodes(self) -> Iterator[tuple[str, RemoteNode]]:
         """Start the nodes of all switches, and give each with its switch's name as soon as it is
@@ -101,7 +103,7 @@ class SharedKernel:
 class NamespaceSite(SharedKernel):
     """Nodes made of namespaces, with ``lower`` as their root and ``files`` laid over it."""
 
-    daemons_run = False
+    running = None
 
     def __init__(
         self, plan: Plan, fabric: Fabric, lower: Sequence[Path], files: Mapping[str, str]

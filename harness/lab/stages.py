@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import msgspec
+
 from harness.images.templates import Stage
 from harness.nodes import disk
 from harness.nodes.remote import RemoteNode
 from harness.ovs import daemons, layout, options
+from harness.ovs.daemons import Running
 from harness.ovs.tasks import Task
 
 SPARE_SPACES = 4
@@ -19,16 +22,22 @@ OWN_FILES = ("/etc/hosts", "/etc/machine-id")
 there first."""
 
 
-def _start_daemons(node: RemoteNode) -> None:
+def _start_daemons(node: RemoteNode) -> str:
     disk.set_up(node)
     disk.mount(node)
     installed = layout.find(node)
     usual = daemons.usual(installed, "template", "system")
-    Task(daemons.start(node, installed, usual)).result()
+    started = Task(daemons.start(node, installed, usual)).result()
     node.keep_spaces(SPARE_SPACES).result()
     for path in OWN_FILES:
         node.write_file(path, "\n")
     node.run(["sync"])
+    return msgspec.json.encode(Running(installed, started)).decode()
+
+
+def running(known: str) -> Running | None:
+    """The daemons that run in clones of a template, of which its stage said this."""
+    return msgspec.json.decode(known, type=Running) if known else None
 
 
 def _digest(*files: str) -> str:

@@ -176,52 +176,65 @@ class Qemu:
                 raise QemuError(f"cannot start {line[0]}: {error.strerror}") from None
         self._lines = self._monitor.makefile("rb")
         self._events: list[dict[str, Any]] = []
-        try:
-            if "QMP" not in self._read(_BOUND, "its greeting"):
-                raise QemuError("QEMU's monitor did not greet")
-            self.do("qmp_capabilities")
-        except BaseException:
-            self.close()
-            raise
+        self._greeted = False
+        self._asked: list[str] = []
+        """The commands whose answers have not been read yet."""
+        self.ask("qmp_capabilities")
 
     def do(self, command: str, **arguments: Any) -> Any:
         """One command of the monitor, and what it returns. Raise :class:`QemuError`."""
-        return self._do(command, arguments)
+        self.ask(command, **arguments)
+        return self.answers()
 
-    def _do(self, command: str, arguments: dict[str, Any], descriptors: Sequence[int] = ()) -> Any:
+    def ask(self, command: str, *, descriptors: Sequence[int] = (), **arguments: Any) -> None:
+        """One command, not waited for, with file descriptors that QEMU is given duplicates of.
+        Raise :class:`QemuError` when it has ended; but while other commands have not been answered,
+        the answers will say that."""
         request = {"execute": command, "arguments": arguments}
         try:
             line = json.dumps(request).encode() + b"\n"
             socket.send_fds(self._monitor, [line], descriptors)
         except OSError as error:
-            raise self._ended(f"at {command} ({error})") from None
-        while True:
-            answer = self._read(_BOUND, command)
-            if "error" in answer:
-                raise QemuError(f"QEMU refused {command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
-            self._events.append(answer)
+            if self._greeted and not self._asked:
+                raise self._ended(f"at {command} ({error})") from None
+        self._asked.append(command)
 
-    def hand_over(self, descriptor: int) -> str:
-        """Give QEMU a duplicate of a file descriptor; return the name that it has there."""
-        self._do("getfd", {"fdname": "state"}, [descriptor])
-        return "state"
+    def answers(self) -> Any:
+        """Wait for the answers to all commands so far; return the last one's. Raise
+        :class:`QemuError` when one is refused."""
+        if not self._greeted:
+            if "QMP" not in self._read(_BOUND, "its greeting"):
+                raise QemuError("QEMU's monitor did not greet")
+            self._greeted = True
+        returned = None
+        while self._asked:
+            answer = self._read(_BOUND, self._asked[0])
+            if "error" in answer:
+                refused = self._asked.pop(0)
+                raise QemuError(f"QEMU refused {refused}: {answer['error']['desc']}")
+            if "return" in answer:
+                self._asked.pop(0)
+                returned = answer["return"]
+            else:
+                self._events.append(answer)
+        return returned
 
     def attach(self, descriptor: int, number: int) -> None:
         """Attach a disk that is read only, a file, as the SCSI device of this number. The
         descriptor is still to be closed. Raise :class:`QemuError`."""
         fds = {"fdset-id": DISK_SET + number}
-        self._do("add-fd", fds, [descriptor])
+        self.ask("add-fd", descriptors=[descriptor], **fds)
         name, file = f"attached{number}", f"/dev/fdset/{DISK_SET + number}"
-        blockdev = {"driver": "file", "node-name": name, "filename": file, "locking": "off"}
-        self._do("blockdev-add", {**blockdev, "read-only": True})
+        blockdev: dict[str, Any] = {"driver": "file", "node-name": name, "filename": file}
+        blockdev |= {"locking": "off", "read-only": True}
+        self.ask("blockdev-add", **blockdev)
         device = {"driver": "scsi-hd", "drive": name, "bus": f"{SCSI}.0", "scsi-id": number}
-        self._do("device_add", device)
+        self.do("device_add", **device)
 
     def migrated(self, bound: float) -> None:
         """Wait until the state that is being written or read is complete; ``bound`` is in seconds.
         Raise :class:`QemuError`."""
+        self.answers()
         deadline = time.monotonic() + bound
         while True:
             while self._events:

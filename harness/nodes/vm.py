@@ -193,6 +193,18 @@ class VmNode(RemoteNode):
         )
         return StartingVm(self, awake)
 
+    def rename(self, name: str) -> Answer:
+        """Give the node another name, and tell it that."""
+        self.name = self.channel.name = name
+        return self.channel.ask("rename", {"name": name}, what="take another name")
+
+    def has_begun(self) -> None:
+        """Wait until QEMU has read all that the machine goes on from. Raise :class:`NodeError`."""
+        try:
+            self._running.qemu.migrated(STATE_BOUND)
+        except QemuError as error:
+            raise NodeError(f"{self.name}: {error}") from error
+
     @property
     def process(self) -> int:
         """QEMU's process id."""
@@ -238,16 +250,24 @@ class StartingVm:
 
     def __init__(self, node: VmNode, awake: Answer) -> None:
         self._node, self._awake = node, awake
+        self._named: Answer | None = None
 
     def result(self) -> VmNode:
         """The node, once it is itself. To be asked for once; raises :class:`NodeError`."""
         try:
+            self._node.has_begun()
             self._awake.result()
+            if self._named is not None:
+                self._named.result()
             _set_clock(self._node)
         except BaseException:
             self._node.close()
             raise
         return self._node
+
+    def rename(self, name: str) -> None:
+        """Give it another name. Not waited for here."""
+        self._named = self._node.rename(name)
 
     def close(self) -> None:
         """End the machine. Idempotent."""
@@ -272,25 +292,29 @@ class _Ends:
 
 
 def make_template(
-    machine: Machine, directory: Path, prepare: Callable[[VmNode], None] = lambda _: None
-) -> None:
+    machine: Machine, directory: Path, prepare: Callable[[VmNode], str] = lambda _: ""
+) -> str:
     """Boot ``machine``, do in it what ``prepare`` does, and write it to ``directory``, as a
-    template. Raise :class:`NodeError` with the end of its console when it does not boot within its
-    bound, and what ``prepare`` raises."""
+    template. Returns what ``prepare`` does. Raise :class:`NodeError` with the end of its console
+    when it does not boot within its bound, and what ``prepare`` raises."""
     with ExitStack() as undo:
         disk = Disk()
         undo.callback(disk.close)
         running = _start("template", machine, directory / RAM, disk)
+        undo.callback(running.close)
+        running.qemu.answers()
         undo.pop_all()
     node = VmNode("template", running, PATIENCE[machine.accelerator], disk)
     try:
         greeting = node.channel.ask("hello", {}, what="boot")
         greeting.result(BOOT_BOUND[machine.accelerator])
-        prepare(node)
-        running.qemu.do("stop")
+        known = prepare(node)
         state = directory / STATE
         _pass_state(running.qemu, state, "migrate", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        # It stops for that.
+        running.qemu.migrated(STATE_BOUND)
         disk.save(directory / DISK)
+        return known
     except NodeLost:
         raise
     except NodeError as error:
@@ -319,16 +343,16 @@ def _start(
 
 
 def _pass_state(qemu: Qemu, file: Path, command: str, flags: int) -> None:
-    """Write the devices' state, or read it (``migrate-incoming``). The memory stays in its file."""
+    """Begin to write the devices' state, or to read it (``migrate-incoming``). The memory stays in
+    its file. A machine that ran when its state was written runs when it has been read."""
     capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
-    qemu.do("migrate-set-capabilities", capabilities=capabilities)
+    qemu.ask("migrate-set-capabilities", capabilities=capabilities)
     descriptor = os.open(file, flags | os.O_CLOEXEC, 0o644)
     try:
-        name = qemu.hand_over(descriptor)
+        qemu.ask("getfd", descriptors=[descriptor], fdname="state")
     finally:
         os.close(descriptor)
-    qemu.do(command, uri=f"fd:{name}")
-    qemu.migrated(STATE_BOUND)
+    qemu.ask(command, uri="fd:state")
 
 
 def clone(name: str, machine: Machine, template: Path, cables: Sequence[Cable] = ()) -> StartingVm:
@@ -347,14 +371,14 @@ def clone(name: str, machine: Machine, template: Path, cables: Sequence[Cable] =
 def _go_on_from(
     name: str, machine: Machine, template: Path, disk: Disk, cables: Sequence[Cable]
 ) -> _Running:
-    """A machine that goes on from where the template was stopped."""
+    """Begin to have a machine go on from where the template was stopped. QEMU takes a tenth of a
+    second to start: everything is said to it at once, and listened to later."""
     running = _start(name, machine, template / RAM, disk, [cable.end for cable in cables])
     try:
         _pass_state(running.qemu, template / STATE, "migrate-incoming", os.O_RDONLY)
-        running.qemu.do("cont")
-    except QemuError as error:
+    except BaseException:
         running.close()
-        raise NodeError(f"{name}: {error}") from error
+        raise
     return running
 
 

@@ -40,6 +40,13 @@ class Daemon(msgspec.Struct, frozen=True):
     monitor: int | None
 
 
+class Running(msgspec.Struct, frozen=True):
+    """An installation whose daemons run already."""
+
+    layout: Layout
+    daemons: dict[str, Daemon]
+
+
 def usual(layout: Layout, system_id: str, datapath: str) -> Options:
     """How the daemons of a switch are run when nobody says otherwise.
 
@@ -183,16 +190,6 @@ def _daemon(name: str, pid: int, stat: bytes | None) -> Daemon | None:
     parent, session = int(fields[1]), int(fields[3])
     monitor = session if session == parent else None
     return Daemon(name, pid, started=int(fields[19]), monitor=monitor)
-
-
-def require_running(node: Node, layout: Layout) -> dict[str, Daemon]:
-    """The daemons, by name. Raise :class:`DaemonError` when one does not run."""
-    now = running(node, layout)
-    missing = [name for name in NAMES if name not in now]
-    if missing:
-        tails = "\n".join(log_tail(node, layout, name) for name in missing)
-        raise DaemonError(f"{node.name}: {' and '.join(missing)} does not run\n{tails}")
-    return now
 
 
 def check_alive(node: Node, layout: Layout, expected: Mapping[str, Daemon]) -> None:

@@ -125,14 +125,15 @@ class Switch:
             now = yield from daemons.start(self.node, self.layout, options)
             self._expect(others | now)
 
-    def take_over_soon(self, skipped_uuids: int) -> Task[None]:
+    def take_over_soon(self, running: daemons.Running, skipped_uuids: int) -> Task[None]:
         """Make daemons that run already, in a node that is a clone, this switch's own. Not waited
         for. ``skipped_uuids`` has to be another number for each clone, larger than the last one's
         by more than the rows that its configuration makes."""
-        return Task(self._take_over(skipped_uuids))
+        return Task(self._take_over(running, skipped_uuids))
 
-    def _take_over(self, skipped_uuids: int) -> Steps[None]:
-        self._expect(daemons.require_running(self.node, self.layout))
+    def _take_over(self, running: daemons.Running, skipped_uuids: int) -> Steps[None]:
+        self._layout = running.layout
+        self._expect(running.daemons)
         yield from identity.take_over(self.node, self.layout, self.name, skipped_uuids)
 
     def stop(self, options: Options | None = None) -> None:
