@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness import images
-from harness.images import kernel, templates
+from harness.images import emulator, kernel
 from harness.nodes.base import NodeError
 from harness.nodes.namespace import Fabric
 
@@ -184,7 +184,7 @@ def _user_namespace_remedy() -> str:
 
 def _examine_machines() -> list[Finding]:
     try:
-        said = templates.qemu_version().partition(" (")[0]
+        said = emulator.version().partition(" (")[0]
     except images.ImageError as error:
         qemu = Finding("vm", "QEMU", False, str(error).partition(": run `")[0], _QEMU_REMEDY)
     else:
@@ -198,8 +198,8 @@ def _examine_machines() -> list[Finding]:
 
 def _examine_accelerator() -> Finding:
     """What is tried first. Whether it works is found out by booting a machine."""
-    first, *_ = templates.accelerators()
-    if first != templates.EMULATED:
+    first, *_ = emulator.accelerators()
+    if first != emulator.EMULATED:
         return Finding("vm", "accelerator", True, f"{first}; emulation where that does not work")
     why = "may not be opened" if Path("/dev/kvm").exists() else "is not there"
     return Finding("vm", "accelerator", True, f"emulation: /dev/kvm {why}")

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from harness.agent import carried
-from harness.images import Image, ImageError, command, templates
+from harness.images import Image, ImageError, command, emulator, templates
 from harness.images.cache import Meta, Stored, images_directory
 from harness.images.command import _list, _remove
 from harness.images.locks import try_lock
@@ -89,7 +89,7 @@ def image(tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> Ima
     """An image with a kernel, in a cache of its own, on a machine without KVM."""
     del program
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(templates, "accelerators", lambda: iter(["tcg"]))
+    monkeypatch.setattr(emulator, "accelerators", lambda: iter(["tcg"]))
     path = images_directory() / f"trixie-{KEY}"
     (path / "rootfs/etc").mkdir(parents=True)
     (path / "kernel/lib/modules/6.1-x").mkdir(parents=True)
@@ -224,7 +224,7 @@ def test_another_qemu_in_its_place_boots_anew(
 ) -> None:
     """A binary is told from another by its file, and is not asked for its version each time."""
     asked: list[str] = []
-    monkeypatch.setattr(templates, "qemu_version", lambda: asked.append("its version"))
+    monkeypatch.setattr(emulator, "version", lambda: asked.append("its version"))
     shutil.copy("/bin/true", program)
     first = boots.template(image)
     assert boots.template(image)[:2] == first[:2]
@@ -353,7 +353,7 @@ def test_one_that_somebody_is_about_to_use_is_not_swept(image: Image, boots: Boo
 def test_what_is_known_of_an_accelerator_that_does_not_work(
     image: Image, boots: Boots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(templates, "accelerators", lambda: iter(["kvm", "tcg"]))
+    monkeypatch.setattr(emulator, "accelerators", lambda: iter(["kvm", "tcg"]))
     boots.fails["kvm"] = NodeError("it hangs")
     made = boots.template(image)
     assert [machine.accelerator for machine in boots.machines] == ["kvm", "tcg"]
@@ -379,7 +379,7 @@ def test_what_is_known_of_an_accelerator_that_does_not_work(
 def test_to_remove_an_image_is_to_try_its_accelerators_anew(
     image: Image, boots: Boots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(templates, "accelerators", lambda: iter(["kvm", "tcg"]))
+    monkeypatch.setattr(emulator, "accelerators", lambda: iter(["kvm", "tcg"]))
     boots.fails["kvm"] = NodeError("it hangs")
     with boots.template(image).hold, pytest.raises(ImageError, match=f"process {os.getpid()}: end"):
         templates.remove("trixie")
@@ -417,11 +417,11 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 import msgspec
-from harness.images import Image, templates
+from harness.images import Image, emulator, templates
 from harness.nodes import qemu, vm
 
 qemu.PROGRAM = sys.argv[1]
-templates.accelerators = lambda: iter(["tcg"])
+emulator.accelerators = lambda: iter(["tcg"])
 
 def make_template(machine, directory, prepare):
     if sys.argv[3] == "never":
@@ -492,16 +492,16 @@ def test_a_process_that_is_killed_while_it_makes_one_is_no_obstacle(
 def test_qemu_is_new_enough_or_an_error(program: Path, said: str, wrong: str | None) -> None:
     set_version(program, said, status=0 if said else 1)
     if wrong is None:
-        assert templates.qemu_version() == said
+        assert emulator.version() == said
         return
     with pytest.raises(ImageError, match=wrong):
-        templates.qemu_version()
+        emulator.version()
 
 
 def test_without_qemu_the_error_has_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-none")
     with pytest.raises(ImageError, match="run `sudo apt-get install .*qemu-system-x86`"):
-        templates.qemu_version()
+        emulator.version()
 
 
 # -- the command line

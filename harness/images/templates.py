@@ -10,9 +10,8 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ import msgspec
 
 from harness.agent import carried
 from harness.agent.environment import PATH
-from harness.images import initramfs, kernel
+from harness.images import emulator, initramfs, kernel
 from harness.images.cache import Progress, Stored, full_disk_explained, images_directory
 from harness.images.errors import ImageError
 from harness.images.image import Image
@@ -38,13 +37,8 @@ MEMORY = 1024
 """MiB of each machine, most of which none ever touches."""
 NEEDED_DISK = MEMORY + 512
 """MiB: a machine's memory, should it use all of it, and its root file system."""
-EMULATED = "tcg"
 _OVER = "+"
 """In a template's name before what is laid over its image."""
-NEEDED_QEMU = (7, 2)
-"""The first version that has ``-netdev dgram``."""
-_ELF = b"\x7fELF"
-"""What a program begins with that is no script (elf(5))."""
 _HALF_MADE = re.compile(r"\.new-(.+)-[^-]*")
 INITRAMFS, META = "initramfs", "meta.json"
 AGENT = ".harness/agent.pyz"
@@ -142,9 +136,9 @@ def template(
     enough = [number for number in CARDS if number >= cards]
     if not enough:
         raise ImageError(f"a virtual machine has {CARDS[-1]} network cards at most, not {cards}")
-    program = _program()
+    program = emulator.identity()
     failures = []
-    for accelerator in accelerators():
+    for accelerator in emulator.accelerators():
         key = _key(image, stage, program, accelerator, enough[0])
         name = f"{_label(image, image.stored)}-{stage.name}-{enough[0]}-{accelerator}-{key}"
         shelf = _Shelf(directory() / name, image, image.stored, progress)
@@ -235,7 +229,7 @@ class _Shelf:
 
     def _make(self, stage: Stage, machine: Machine) -> None:
         release = kernel.require(self._kernel, self._image.name)
-        qemu_version()
+        emulator.version()
         refusal = self._beside("refused")
         if refusal.is_file():
             raise NodeError(refusal.read_text(encoding="utf-8"))
@@ -245,7 +239,7 @@ class _Shelf:
         try:
             self._boot(stage, machine)
         except NodeError as error:
-            if machine.accelerator != EMULATED:
+            if machine.accelerator != emulator.EMULATED:
                 # It would be waited for again in every run.
                 refusal.write_text(f"{error} (remembered in {refusal})", encoding="utf-8")
             raise
@@ -339,53 +333,6 @@ def _read_meta(path: Path) -> _Meta:
 def _describe(path: Path) -> dict[str, tuple[int, int]]:
     found = {name: (path / name).stat() for name in (INITRAMFS, vm.RAM, vm.STATE, vm.DISK)}
     return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
-
-
-def accelerators() -> Iterator[str]:
-    """What to try, the fastest first. That it is there does not say that it works."""
-    if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        yield "kvm"
-    yield EMULATED
-
-
-def _program() -> str:
-    """Which QEMU there is. It takes a twentieth of a second to say its version: only what runs
-    another program, perhaps of another version the next time, is asked for that. Raise
-    :class:`ImageError` when there is none."""
-    path = shutil.which(qemu.PROGRAM)
-    if path is None or not _is_binary(Path(path)):
-        return qemu_version()
-    real = Path(path).resolve()
-    found = real.stat()
-    return f"{real} {found.st_size} {found.st_mtime_ns}"
-
-
-def _is_binary(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_ELF)) == _ELF
-
-
-def qemu_version() -> str:
-    """What QEMU says of itself. Raise :class:`ImageError` when there is none, or it is too old."""
-    try:
-        done = subprocess.run(
-            [qemu.PROGRAM, "--version"], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        raise ImageError(
-            f"VMs need {qemu.PROGRAM}: run `sudo apt-get install --no-install-recommends "
-            "qemu-system-x86`"
-        ) from None
-    said = done.stdout.partition("\n")[0]
-    found = re.search(r"version (\d+)\.(\d+)", said)
-    if found is None:
-        raise ImageError(f"`{qemu.PROGRAM} --version` says {said or done.stderr.strip()!r}")
-    if (int(found[1]), int(found[2])) < NEEDED_QEMU:
-        raise ImageError(
-            f"VMs need QEMU {'.'.join(map(str, NEEDED_QEMU))} or later, which can pass frames on "
-            f"over datagram sockets (Debian 12 has it): {qemu.PROGRAM} is {found[1]}.{found[2]}"
-        )
-    return said
 
 
 def _key(image: Image, stage: Stage, program: str, accelerator: str, cards: int) -> str:
