@@ -227,6 +227,7 @@ def module_lab(request: pytest.FixtureRequest, target: Target, topology: Topolog
 
 
 def _live(request: pytest.FixtureRequest, target: Target, topology: Topology) -> Iterator[Lab]:
+    from harness.lab import Lab
     from harness.lab.environment import TargetUnavailable, environment
 
     config = request.config
@@ -236,9 +237,6 @@ def _live(request: pytest.FixtureRequest, target: Target, topology: Topology) ->
         config.stash.setdefault(_UNAVAILABLE, set()).add(str(unavailable))
         _lacking(config, str(unavailable))
     _check_requirements(request, target)
-    # What a target needs comes up while this is loaded.
-    from harness.lab import Lab
-
     seed = zlib.crc32(request.node.nodeid.encode(), config.stash[_SEED])
     labs = request.node.stash.setdefault(_LABS, [])
     with Lab(topology, found, seed=seed) as live:

@@ -98,21 +98,6 @@ def gone(pids: list[int]) -> None:
 # -- each is itself
 
 
-def test_a_clone_has_the_name_that_it_was_given_last(made: Template) -> None:
-    starting = vm.clone("spare-with-a-longer-name", made.machine, made.path)
-    starting.rename("hv7")
-    node = starting.result()
-    try:
-        assert node.name == "hv7"
-        assert node.run(["hostname"]).stdout == "hv7\n"
-        hosts = "127.0.0.1 localhost\n127.0.1.1 hv7\n"
-        assert node.read_file("/etc/hosts").decode() == hosts
-        with pytest.raises(NodeError, match="^hv7: "):
-            node.read_file("/none")
-    finally:
-        node.close()
-
-
 def test_two_clones_are_no_twins(clone: Clone) -> None:
     ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
     with ExitStack() as later:

@@ -9,19 +9,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING
 
+from harness import Lab, Topology
 from harness.lab import Target
 from harness.lab.environment import environment, fabric
-
-if TYPE_CHECKING:
-    from harness import Topology
+from harness.traffic import Reach
 
 
 def topology(switches: int, hosts: int) -> Topology:
     """Switches with one bridge each; more than one switch are joined by an underlay."""
-    from harness import Topology
-
     topo = Topology("benchmark")
     wire = topo.underlay("wire") if switches > 1 else None
     for number in range(1, switches + 1):
@@ -36,10 +32,6 @@ def topology(switches: int, hosts: int) -> Topology:
 def main(target: Target, switches: int, hosts: int, pairs: bool) -> None:
     """Build a lab, verify one frame and, with ``pairs``, every ordered pair of hosts."""
     found = environment(target)
-    # As in a scenario: what the target needs comes up while this is loaded.
-    from harness import Lab
-    from harness.traffic import Reach
-
     marks: dict[str, object] = {"version": found.image.version}
     with Lab(topology(switches, hosts), found) as lab:
         names = list(lab.hosts)

@@ -36,7 +36,6 @@ class Machine:
             "awake": self.awake,
             "change_root": self.change_root,
             "clock": self.clock,
-            "rename": self.rename,
         }
 
     def awake(self, request: Request) -> None:
@@ -44,7 +43,8 @@ class Machine:
         cards, the right time, and in the blob something random that nobody else has."""
         time.clock_settime_ns(time.CLOCK_REALTIME, request["time_ns"])
         _add_entropy(request.blob)
-        _be_called(request["name"])
+        set_hostname(request["name"])
+        overwrite("/etc/hosts", hosts_file(request["name"]))
         overwrite("/etc/machine-id", request["machine_id"] + "\n")
         cards = request["cards"]
         for card in cards:
@@ -52,11 +52,6 @@ class Machine:
             turn_off(card["card"], ETHTOOL_SGRO)
         changes = [(RTM_NEWLINK, 0, card_message(card), f"set {card['card']}") for card in cards]
         self._spaces.netlink(None).request(changes)
-        request.reply()
-
-    def rename(self, request: Request) -> None:
-        """Be called by another ``name``."""
-        _be_called(request["name"])
         request.reply()
 
     def change_root(self, request: Request) -> None:
@@ -85,11 +80,6 @@ def card_message(card: Fields) -> bytes:
     body += attribute(IFLA_IFNAME, text(card["name"]))
     body += attribute(IFLA_ADDRESS, mac_bytes(card["mac"]))
     return body + attribute(IFLA_MTU, struct.pack("=I", card["mtu"]))
-
-
-def _be_called(name: str) -> None:
-    set_hostname(name)
-    overwrite("/etc/hosts", hosts_file(name))
 
 
 def set_hostname(name: str) -> None:

@@ -179,14 +179,14 @@ class _Shelf:
             cards=cards,
         )
         with full_disk_explained(), lock(self._beside("make"), self._waiting):
-            if not self._is_whole():
+            meta = self._whole()
+            if meta is None:
                 self._sweep()
-                self._make(stage, machine)
+                meta = self._make(stage, machine)
             hold = try_lock(self._beside("use"), shared=True)
-            known = _read_meta(self._path).known
         # Only who makes templates takes it for himself, and that nobody does now.
         assert hold is not None
-        return Template(machine, self._path, known, hold)
+        return Template(machine, self._path, meta.known, hold)
 
     def _beside(self, what: str) -> Path:
         return _beside(self._path, what)
@@ -194,16 +194,16 @@ class _Shelf:
     def _waiting(self, by_whom: str) -> None:
         self._progress(f"{self._image.name}: waiting for {by_whom}, which boots it")
 
-    def _is_whole(self) -> bool:
+    def _whole(self) -> _Meta | None:
+        """What is said of this one, if it is there and not damaged."""
         if not self._path.is_dir():
-            return False
-        try:
-            whole = _read_meta(self._path).files == _describe(self._path)
-        except (OSError, msgspec.DecodeError):
-            whole = False
-        if not whole:
-            self._progress(f"{self._image.name}: the template in {self._path} is damaged")
-        return whole
+            return None
+        with suppress(OSError, msgspec.DecodeError):
+            meta = _read_meta(self._path)
+            if meta.files == _describe(self._path):
+                return meta
+        self._progress(f"{self._image.name}: the template in {self._path} is damaged")
+        return None
 
     def _sweep(self) -> None:
         """Remove this one if it is damaged, those that are out of date, those of installations that
@@ -227,24 +227,25 @@ class _Shelf:
                 with maker:
                     shutil.rmtree(half_made, ignore_errors=True)
 
-    def _make(self, stage: Stage, machine: Machine) -> None:
+    def _make(self, stage: Stage, machine: Machine) -> _Meta:
         release = kernel.require(self._kernel, self._image.name)
-        emulator.version()
         refusal = self._beside("refused")
         if refusal.is_file():
             raise NodeError(refusal.read_text(encoding="utf-8"))
+        # One that is too old would boot, and not take the cables of a clone.
+        emulator.version()
         self._progress(
             f"{self._image.name}: booting Linux {release} once, under {machine.accelerator}"
         )
         try:
-            self._boot(stage, machine)
+            return self._boot(stage, machine)
         except NodeError as error:
             if machine.accelerator != emulator.EMULATED:
                 # It would be waited for again in every run.
                 refusal.write_text(f"{error} (remembered in {refusal})", encoding="utf-8")
             raise
 
-    def _boot(self, stage: Stage, machine: Machine) -> None:
+    def _boot(self, stage: Stage, machine: Machine) -> _Meta:
         prefix = f".new-{self._path.name}-"
         free = shutil.disk_usage(self._path.parent).free >> 20
         if free < NEEDED_DISK:
@@ -264,6 +265,7 @@ class _Shelf:
             meta = _Meta(_describe(staging), known, tuple(map(str, self._image.over)))
             (staging / META).write_bytes(msgspec.json.encode(meta))
             staging.rename(self._path)
+            return meta
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 

@@ -129,7 +129,7 @@ def namespaces(target: Target, fabric: Fabric, lower: Sequence[Path]) -> Callabl
 def _prepare_machines(target: Target, progress: Progress) -> Environment:
     from harness.images import resolve
     from harness.images.templates import BOOTED, template
-    from harness.lab.spare import Spare
+    from harness.lab.machines import MachineSite
     from harness.lab.stages import SWITCH
 
     image = resolve(target.image, progress=progress)
@@ -145,12 +145,8 @@ def _prepare_machines(target: Target, progress: Progress) -> Environment:
     def find_booted(other: Image | None, cards: int) -> Template:
         return template(other or image, BOOTED, cards=cards, progress=progress)
 
-    spare = Spare(find(0))
-    # It takes as long to come up as all that a lab needs takes to load.
-    import harness.lab.lab  # noqa: F401
-    from harness.lab.machines import MachineSite
-
-    site = partial(MachineSite, template=find, booted=find_booted, spare=spare)
+    find(0)
+    site = partial(MachineSite, template=find, booted=find_booted)
     return Environment(target, image, site, hold)
 
 

@@ -14,7 +14,6 @@ from harness.images.templates import Template
 from harness.lab.errors import LabError
 from harness.lab.plan import Plan, Wire
 from harness.lab.sites import Carried, set_up_ports
-from harness.lab.spare import Spare
 from harness.lab.stages import running
 from harness.nodes import disk, vm, vmroot
 from harness.nodes.base import Pending
@@ -43,13 +42,10 @@ class MachineSite:
         plan: Plan,
         template: Callable[[int], Template],
         booted: Callable[[Image | None, int], Template],
-        spare: Spare | None = None,
     ) -> None:
         """``template`` finds the template with so many network cards; ``booted`` the one of a
-        machine that has just booted, perhaps from another image. ``spare`` is the first that is
-        tried."""
+        machine that has just booted, perhaps from another image."""
         self.running: Running | None = None
-        self._spare = spare
         self._plan, self._template, self._booted = plan, template, booted
         self._starting: list[StartingVm] = []
         self._nodes: dict[str, VmNode] = {}
@@ -79,9 +75,7 @@ class MachineSite:
             _refuse_too_many(len(cables), made.machine.memory)
             for name, plugs in cables.items():
                 # One by one: if the next can't be started, those before it have to be ended.
-                self._starting.append(self._begin(name, made, plugs))
-            if self._spare is not None:
-                self._spare.close()
+                self._starting.append(vm.clone(name, made.machine, made.path, plugs))
             if inner:
                 self._relay = _Relay(inner)
         except BaseException:
@@ -97,10 +91,6 @@ class MachineSite:
             del self._starting[0]
             self._nodes[node.name] = node
             yield node.name, node
-
-    def _begin(self, name: str, made: Template, cables: Sequence[Cable]) -> StartingVm:
-        spare = self._spare.take(name, made) if self._spare is not None and not cables else None
-        return spare or vm.clone(name, made.machine, made.path, cables)
 
     def join(self) -> None:
         """The cables are plugged in; see :class:`~harness.lab.sites.Site`."""

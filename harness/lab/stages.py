@@ -11,7 +11,6 @@ from harness.images.templates import Stage
 from harness.nodes import disk
 from harness.nodes.remote import RemoteNode
 from harness.ovs import daemons, layout, options
-from harness.ovs.daemons import Running
 from harness.ovs.tasks import Task
 
 SPARE_SPACES = 4
@@ -32,12 +31,12 @@ def _start_daemons(node: RemoteNode) -> str:
     for path in OWN_FILES:
         node.write_file(path, "\n")
     node.run(["sync"])
-    return msgspec.json.encode(Running(installed, started)).decode()
+    return msgspec.json.encode(daemons.Running(installed, started)).decode()
 
 
-def running(known: str) -> Running | None:
+def running(known: str) -> daemons.Running | None:
     """The daemons that run in clones of a template, of which its stage said this."""
-    return msgspec.json.decode(known, type=Running) if known else None
+    return msgspec.json.decode(known, type=daemons.Running) if known else None
 
 
 def _digest(*files: str) -> str:

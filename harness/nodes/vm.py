@@ -193,11 +193,6 @@ class VmNode(RemoteNode):
         )
         return StartingVm(self, awake)
 
-    def rename(self, name: str) -> Answer:
-        """Give the node another name, and tell it that."""
-        self.name = self.channel.name = name
-        return self.channel.ask("rename", {"name": name}, what="take another name")
-
     def has_begun(self) -> None:
         """Wait until QEMU has read all that the machine goes on from. Raise :class:`NodeError`."""
         try:
@@ -250,24 +245,17 @@ class StartingVm:
 
     def __init__(self, node: VmNode, awake: Answer) -> None:
         self._node, self._awake = node, awake
-        self._named: Answer | None = None
 
     def result(self) -> VmNode:
         """The node, once it is itself. To be asked for once; raises :class:`NodeError`."""
         try:
             self._node.has_begun()
             self._awake.result()
-            if self._named is not None:
-                self._named.result()
             _set_clock(self._node)
         except BaseException:
             self._node.close()
             raise
         return self._node
-
-    def rename(self, name: str) -> None:
-        """Give it another name. Not waited for here."""
-        self._named = self._node.rename(name)
 
     def close(self) -> None:
         """End the machine. Idempotent."""
