@@ -18,7 +18,7 @@ import pytest
 from harness.lab import Lab, Traffic
 from harness.lab.look import Look
 from harness.nodes.namespace import Fabric
-from harness.ovs.switch import Counters
+from harness.ovs.datapaths import Counters
 from harness.polling import eventually
 from harness.topology import Topology
 from harness.traffic import Reach, Unknown

@@ -20,7 +20,7 @@ from harness.ovs.errors import (
     PortError,
 )
 from harness.ovs.options import Options
-from harness.ovs.switch import Counters, Learned, Switch, parse_datapaths, parse_fdb
+from harness.ovs.switch import Learned, Switch, parse_fdb
 from harness.ovs.tasks import Task, gather
 from harness.topology import model
 
@@ -533,24 +533,6 @@ def test_commands_by_hand_have_a_bound(node: FakeNode) -> None:
         ("ovs-appctl", "--timeout=30", "fdb/show", "br0"),
         ("ovs-appctl", "--timeout=30", "dpctl/dump-flows", "-m"),
     ]
-
-
-def test_the_counters_of_all_datapaths() -> None:
-    text = (
-        "netdev@ovs-netdev:\n"
-        "  lookups: hit:10 missed:2 lost:1\n"
-        "  flows: 0\n"
-        "  port 0: ovs-netdev (tap)\n"
-        "  port 1: br0 (tap)\n"
-        "system@ovs-system:\n"
-        "  lookups: hit:5 missed:1 lost:0\n"
-        "  masks: hit:1 total:0 hit/pkt:0.20\n"
-    )
-    assert parse_datapaths(text) == {
-        "netdev@ovs-netdev": (Counters(10, 2, 1), {"ovs-netdev", "br0"}),
-        "system@ovs-system": (Counters(5, 1, 0), frozenset()),
-    }
-    assert Counters(10, 2, 1) + Counters(5, 1, 0) == Counters(15, 3, 1)
 
 
 def test_the_mac_table() -> None:

@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import msgspec
 
@@ -30,7 +29,8 @@ from harness.lab.losses import SocketDrops, interface_drops, interface_lines
 from harness.nodes.base import NodeError, Pending
 from harness.nodes.channel import pump
 from harness.nodes.remote import RemoteNode
-from harness.ovs.switch import Switch, parse_datapaths
+from harness.ovs.datapaths import Datapaths
+from harness.ovs.switch import Switch
 from harness.ovs.tasks import Task, gather
 
 BOUND = 10.0
@@ -43,19 +43,6 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.02
 """Seconds between two looks while something is under way."""
 
 
-class Datapaths(msgspec.Struct, frozen=True):
-    """What all datapaths of a switch say of themselves."""
-
-    lookups: int
-    lost: int
-    """Frames that were dropped on their way up to ovs-vswitchd: there was no room, or it took none.
-    """
-    ports: frozenset[str]
-    waiting: bool
-    """Whether ovs-vswitchd takes none, because it waits for saved flows to be restored
-    (ovs-vswitchd.conf.db(5), ``flow-restore-wait``): to drop them is then what it is to do."""
-
-
 class Baseline(msgspec.Struct, frozen=True):
     """Where a switch stood before anything was sent."""
 
@@ -63,24 +50,10 @@ class Baseline(msgspec.Struct, frozen=True):
     datapaths: Datapaths
 
 
-class _Question(NamedTuple):
-    """What a switch was asked, and has not answered yet."""
-
-    switch: Switch
-    datapaths: Task[str]
-    waiting: Task[bool] | None
-
-
-def _answered(asked: _Question) -> tuple[str, Datapaths]:
+def _answered(switch: Switch, asked: Task[Datapaths]) -> tuple[str, Datapaths]:
     """The switch's name, and what it answered."""
-    with death_first([asked.switch]):
-        described = parse_datapaths(asked.datapaths.result()).values()
-        return asked.switch.name, Datapaths(
-            lookups=sum(one.hit + one.missed + one.lost for one, _ports in described),
-            lost=sum(one.lost for one, _ports in described),
-            ports=frozenset().union(*(ports for _one, ports in described)),
-            waiting=asked.waiting is not None and asked.waiting.result(),
-        )
+    with death_first([switch]):
+        return switch.name, asked.result()
 
 
 @contextmanager
@@ -166,20 +139,23 @@ class Drain:
         return switch.pid(), "handler"
 
     def begin(self) -> None:
-        """Note where the counters stand before anything is sent."""
+        """Note where the counters stand before anything is sent. What came before has taught the
+        switches what it taught."""
         self._before = self.look()
         self._sent.clear()
         self.overflows.clear()
         self._baselines = {
-            name: Baseline(self._switches[name].pid(), datapaths)
-            for name, datapaths in map(_answered, self._ask_datapaths())
+            name: Baseline(self._switches[name].pid(), found)
+            for name, found in self.settle().items()
         }
 
-    def settle(self) -> None:
-        """Have every switch's datapath catch up with its tables."""
+    def settle(self) -> dict[str, Datapaths]:
+        """Have every switch's datapaths catch up with its tables. Returns what they were like
+        before, by switch."""
         up = [switch for switch in self._switches.values() if switch.is_up]
         with death_first(up):
-            gather([switch.settle_soon() for switch in up])
+            found = gather([switch.settle_soon() for switch in up])
+        return {switch.name: one for switch, one in zip(up, found, strict=True)}
 
     def absorb(self, deadline: float) -> None:
         """Wait until no receive queue holds anything, or until ``deadline``."""
@@ -224,7 +200,7 @@ class Drain:
             asked = self._ask_datapaths() if quiet else []
             spell = 0.0 if before.idle.keys() == self._nodes.keys() else self.spell
             _wait(spell if quiet else pause)
-            datapaths = dict(map(_answered, asked))
+            datapaths = dict(_answered(*one) for one in asked)
             after = self.look(before if quiet else None)
             rests = after.still(before) and not after.busy(before) and not after.under_way()
             if quiet and rests:
@@ -234,18 +210,10 @@ class Drain:
             pause = min(2 * pause, LONGEST_PAUSE)
             before = after
 
-    def _ask_datapaths(self) -> list[_Question]:
+    def _ask_datapaths(self) -> list[tuple[Switch, Task[Datapaths]]]:
         """Have every switch's main thread answer, and say what its datapaths looked up."""
-        return [
-            # In user space nothing waits on its way up, so there it is all one.
-            _Question(
-                switch,
-                switch.datapaths_soon(),
-                switch.waits_for_flows_soon() if switch.datapath == "system" else None,
-            )
-            for switch in self._switches.values()
-            if switch.is_up
-        ]
+        up = [switch for switch in self._switches.values() if switch.is_up]
+        return [(switch, switch.datapaths_soon()) for switch in up]
 
     def _unaccounted(self, last: Look, datapaths: Mapping[str, Datapaths]) -> str:
         if self._before is None:
@@ -267,7 +235,7 @@ class Drain:
                     f"{dropped} frames found no room in the receive queues of {name}, so it never "
                     "saw them"
                 )
-            lost = datapaths[name].lost - before.datapaths.lost
+            lost = datapaths[name].counters.lost - before.datapaths.counters.lost
             waited = before.datapaths.waiting or datapaths[name].waiting
             # In user space nothing waits on its way up: there those are lost that no port takes.
             if lost > 0 and self._switches[name].datapath == "system" and not waited:
@@ -277,7 +245,7 @@ class Drain:
                 for (switch, port), frames in self._sent.items()
                 if switch == name and self._is_read(name, port, last, datapaths[name])
             )
-            seen = datapaths[name].lookups - before.datapaths.lookups
+            seen = datapaths[name].counters.lookups - before.datapaths.counters.lookups
             if seen < sent:
                 reasons.append(f"{name} looked up only {seen} of the {sent} frames of its hosts")
         return "; ".join(reasons)

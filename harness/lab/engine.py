@@ -239,8 +239,6 @@ class Engine:
                 "a batch is under way, traffic perhaps: its frames and those of another one could "
                 "not be told apart; send before or after it"
             )
-        # What came before has taught the switches what it taught.
-        self.drain.settle()
         self._read_clocks()
         self.drain.begin()
         self.look_through_gap(by_batch=True)

@@ -1,5 +1,6 @@
 """How Open vSwitch is driven: life of the daemons, configuration, state."""
 
+from harness.ovs.datapaths import Counters
 from harness.ovs.errors import (
     ConfigurationError,
     DaemonError,
@@ -12,7 +13,7 @@ from harness.ovs.errors import (
 )
 from harness.ovs.options import Options
 from harness.ovs.state import State, diff, load
-from harness.ovs.switch import Counters, Learned, Switch
+from harness.ovs.switch import Learned, Switch
 from harness.ovs.tasks import Task, gather
 
 __all__ = [

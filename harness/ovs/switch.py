@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.nodes.base import Completed, Node, NodeError, Question
-from harness.ovs import apply, daemons, identity, kmod, layout, reading, settling
+from harness.nodes.base import Completed, Node, NodeError
+from harness.ovs import apply, daemons, datapaths, identity, kmod, layout, reading, settling
 from harness.ovs.daemons import Daemon
+from harness.ovs.datapaths import Counters, Datapaths
 from harness.ovs.errors import ConfigurationError, DaemonError, OvsError, PortError, PortFailure
 from harness.ovs.options import OVS_VSWITCHD, OVSDB_SERVER, Options
 from harness.ovs.ovsdb import Database, Scalar
@@ -28,18 +29,6 @@ _TIMEOUT = 30
 
 Mark = Callable[[str], AbstractContextManager[object]]
 """Makes a context in which what it names is done to the switch."""
-
-
-class Counters(msgspec.Struct, frozen=True):
-    """What happened to frames in a datapath (ovs-dpctl(8), "show"): ``hit`` found their flow there,
-    ``missed`` went up to ovs-vswitchd, ``lost`` were dropped on their way up."""
-
-    hit: int
-    missed: int
-    lost: int
-
-    def __add__(self, other: Counters) -> Counters:
-        return Counters(self.hit + other.hit, self.missed + other.missed, self.lost + other.lost)
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -316,35 +305,23 @@ class Switch:
         """Whether ovs-vswitchd was started, and not stopped since."""
         return OVS_VSWITCHD in self._daemons
 
-    def settle_soon(self) -> Task[None]:
-        """Have the datapath catch up with the tables, not waited for: see
-        :mod:`harness.ovs.settling`."""
+    def settle_soon(self) -> Task[Datapaths]:
+        """Have the datapaths catch up with the tables, not waited for: see
+        :mod:`harness.ovs.settling`. The result is what they were like before."""
         return Task(settling.settle(self.node, self._control_socket))
-
-    def waits_for_flows_soon(self) -> Task[bool]:
-        """Whether ovs-vswitchd waits for saved flows to be restored, and so takes nothing that its
-        datapath sends up. Not waited for."""
-        return Task(self._waits_for_flows())
-
-    def _waits_for_flows(self) -> Steps[bool]:
-        return not (yield from settling.revalidates(self.node, self._control_socket))
 
     @property
     def _control_socket(self) -> str:
         """That of ovs-vswitchd."""
         return self.layout.control_socket(OVS_VSWITCHD, self.pid(OVS_VSWITCHD))
 
-    def datapaths_soon(self) -> Task[str]:
-        """Have the main thread of ovs-vswitchd describe its datapaths, not waited for: text for
-        :func:`parse_datapaths`. With the netdev datapath and without PMD threads it is the thread
-        that forwards frames, between answers, so an answer says that it has none in hand."""
-        return Task(self._datapaths())
-
-    def _datapaths(self) -> Steps[str]:
-        # Where there is no datapath, it is an error without a word.
-        shown = [Question("dpctl/show", may_fail=True)]
-        ((answer,),) = yield [self.node.json_rpc_all_soon(self._control_socket, shown)]
-        return answer or ""
+    def datapaths_soon(self) -> Task[Datapaths]:
+        """Have the main thread of ovs-vswitchd describe its datapaths, not waited for. With the
+        netdev datapath and without PMD threads it is the thread that forwards frames, between
+        answers, so an answer says that it has none in hand."""
+        # In user space nothing waits on its way up, so there it is all one.
+        waiting = self.datapath == "system"
+        return Task(datapaths.ask(self.node, self._control_socket, waiting=waiting))
 
     @property
     def database(self) -> Database:
@@ -398,29 +375,10 @@ class Switch:
 
     def datapath_counters(self) -> Counters:
         """What happened to all frames so far, over all datapaths of the switch."""
-        found = parse_datapaths(self.datapaths_soon().result()).values()
-        return sum((counters for counters, _ports in found), Counters(0, 0, 0))
+        return self.datapaths_soon().result().counters
 
 
-_DATAPATH = re.compile(
-    r"^(?P<name>\S+):\n\s+lookups: hit:(?P<hit>\d+) missed:(?P<missed>\d+) lost:(?P<lost>\d+)"
-    r"(?P<rest>(?:\n\s.*)*)",
-    re.MULTILINE,
-)
-_PORT = re.compile(r"^\s+port \d+: (\S+)", re.MULTILINE)
 _LEARNED = re.compile(r"^\s*(\S+)\s+(\d+)\s+([0-9a-f]{2}(?::[0-9a-f]{2}){5})\s+(\S+)", re.MULTILINE)
-
-
-def parse_datapaths(text: str) -> dict[str, tuple[Counters, frozenset[str]]]:
-    """The counters and the ports of each datapath in the output of ``dpctl/show``, by the
-    datapath's name."""
-    return {
-        match["name"]: (
-            Counters(int(match["hit"]), int(match["missed"]), int(match["lost"])),
-            frozenset(_PORT.findall(match["rest"])),
-        )
-        for match in _DATAPATH.finditer(text)
-    }
 
 
 def parse_fdb(text: str) -> list[Learned]:
