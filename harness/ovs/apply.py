@@ -8,12 +8,13 @@ from typing import Any
 
 from harness.nodes.base import Node
 from harness.ovs import daemons, openflow
-from harness.ovs.configure import interfaces, transaction
+from harness.ovs.configure import interfaces
 from harness.ovs.errors import ConfigurationError, PortError, PortFailure
 from harness.ovs.layout import Layout
 from harness.ovs.options import OVS_VSWITCHD
 from harness.ovs.ovsdb import NAME, Database, refusal
 from harness.ovs.tasks import Steps
+from harness.ovs.transaction import Transaction
 from harness.topology.model import Bridge, PatchPort, Switch
 
 TIMEOUT = 30.0
@@ -28,17 +29,17 @@ _DETECTED = re.compile(
 
 
 def apply(
-    node: Node, layout: Layout, database: Database, switch: Switch, datapath: str
+    node: Node, layout: Layout, database: Database, switch: Switch, made: Transaction
 ) -> Steps[None]:
-    """Configure ``switch`` in one transaction, look whether every port came to be, and write its
+    """Configure ``switch`` in the transaction ``made`` of it
+    (:func:`harness.ovs.configure.transaction`), look whether every port came to be, and write its
     OpenFlow part.
 
     Raise :class:`PortError` for ports and bridges that could not be made, :class:`OpenFlowError`
     for refused flows, groups, meters and TLV maps, :class:`ConfigurationError` for a transaction
     that was refused as a whole.
     """
-    operations = transaction(switch, datapath).operations()
-    requested = (yield [database.transact_soon([*operations, *_NEXT])])[0]
+    requested = (yield [database.transact_soon([*made.operations(), *_NEXT])])[0]
     refused = refusal(requested)
     if refused is not None:
         words = ": ".join(refused)

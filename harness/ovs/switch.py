@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.nodes.base import Completed, Node, NodeError
-from harness.ovs import apply, daemons, datapaths, identity, kmod, layout, reading, settling
+from harness.ovs import (
+    apply,
+    configure,
+    daemons,
+    datapaths,
+    identity,
+    kmod,
+    layout,
+    reading,
+    settling,
+)
 from harness.ovs.daemons import Daemon
 from harness.ovs.datapaths import Counters, Datapaths
 from harness.ovs.errors import ConfigurationError, DaemonError, OvsError, PortError, PortFailure
@@ -61,6 +71,8 @@ class Switch:
         self._options: Options | None = None
         self._daemons: dict[str, Daemon] = {}
         self._database: Database | None = None
+        self._external_ids: dict[str, str] = {}
+        """What the database is still to say of whose it is."""
 
     @property
     def layout(self) -> layout.Layout:
@@ -115,15 +127,17 @@ class Switch:
             self._expect(others | now)
 
     def take_over_soon(self, running: daemons.Running, skipped_uuids: int) -> Task[None]:
-        """Make daemons that run already, in a node that is a clone, this switch's own. Not waited
-        for. ``skipped_uuids`` has to be another number for each clone, larger than the last one's
-        by more than the rows that its configuration makes."""
+        """Make daemons that run already, in a node that is a clone, this switch's own; whose they
+        are they say as soon as it is configured. Not waited for. ``skipped_uuids`` has to be
+        another number for each clone, larger than the last one's by more than the rows that its
+        configuration makes."""
         return Task(self._take_over(running, skipped_uuids))
 
     def _take_over(self, running: daemons.Running, skipped_uuids: int) -> Steps[None]:
         self._layout = running.layout
         self._expect(running.daemons)
-        yield from identity.take_over(self.node, self.layout, self.name, skipped_uuids)
+        self._external_ids = identity.external_ids(self.node, self.name)
+        yield from identity.skip_uuids(self.node, self.layout, skipped_uuids)
 
     def stop(self, options: Options | None = None) -> None:
         """Stop the daemons, or those that ``options`` mean, with ``ovs-ctl stop``. It takes 69 s at
@@ -249,7 +263,9 @@ class Switch:
 
     def _configure(self) -> Steps[None]:
         try:
-            yield from apply.apply(self.node, self.layout, self.database, self.spec, self.datapath)
+            made = configure.transaction(self.spec, self.datapath)
+            made.set_root({}, {"external_ids": self._external_ids})
+            yield from apply.apply(self.node, self.layout, self.database, self.spec, made)
         except (ConfigurationError, NodeError):
             # That a daemon died is the better reason, if there are two.
             self.check_alive()
