@@ -9,7 +9,6 @@ import struct
 import time
 
 from .files import overwrite
-from .libc import check, libc
 from .quiet import ETHTOOL_SGRO, turn_off
 from .requests import Fields, Operations, Request
 from .rtnetlink import (
@@ -43,7 +42,7 @@ class Machine:
         cards, the right time, and in the blob something random that nobody else has."""
         time.clock_settime_ns(time.CLOCK_REALTIME, request["time_ns"])
         _add_entropy(request.blob)
-        set_hostname(request["name"])
+        socket.sethostname(request["name"])
         overwrite("/etc/hosts", hosts_file(request["name"]))
         overwrite("/etc/machine-id", request["machine_id"] + "\n")
         cards = request["cards"]
@@ -80,12 +79,6 @@ def card_message(card: Fields) -> bytes:
     body += attribute(IFLA_IFNAME, text(card["name"]))
     body += attribute(IFLA_ADDRESS, mac_bytes(card["mac"]))
     return body + attribute(IFLA_MTU, struct.pack("=I", card["mtu"]))
-
-
-def set_hostname(name: str) -> None:
-    """The node's own name (its UTS namespace)."""
-    encoded = name.encode()
-    check(libc.sethostname(encoded, len(encoded)), "sethostname")
 
 
 def hosts_file(name: str) -> str:

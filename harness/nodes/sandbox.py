@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import traceback
 from contextlib import suppress
 from typing import NoReturn
@@ -17,7 +18,7 @@ from harness.agent.agent import Agent
 from harness.agent.environment import enter_environment
 from harness.agent.files import write_anew
 from harness.agent.libc import CLONE_NEWNET, check, libc
-from harness.agent.machine import hosts_file, set_hostname
+from harness.agent.machine import hosts_file
 from harness.agent.quiet import be_a_node
 from harness.agent.requests import Job
 
@@ -69,7 +70,7 @@ def run_forked(action: Job, report: int) -> None:
 def furnish(name: str) -> None:
     """In the first process of a new node, whose root is its own: give it its name, and have its
     kernel and its environment be those of a node."""
-    set_hostname(name)
+    socket.sethostname(name)
     write_anew("/etc/hosts", hosts_file(name), 0o644)
     be_a_node()
     enter_environment()
