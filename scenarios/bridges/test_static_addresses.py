@@ -34,7 +34,7 @@ def test_frames_go_to_a_static_address_that_was_never_heard(lab: Lab) -> None:
 def test_static_address_does_not_move(lab: Lab) -> None:
     lab.send("c", Ether(src=STATION, dst="ff:ff:ff:ff:ff:ff", type=0x88B5))
     # No flow of the datapath's own keeps frames from going the new way, if there were one.
-    lab.switch("sw").dpctl("del-flows")
+    lab.switch("sw").unixctl("revalidator/purge")
     assert lab.probe("a", mac=STATION).heard_at == {"b"}
 
 

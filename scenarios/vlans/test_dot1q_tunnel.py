@@ -70,14 +70,14 @@ def test_customer_vlans_travel_in_the_service_vlan(
     module_lab: Lab, source: str, frame: Tags, heard: dict[str, Tags]
 ) -> None:
     # What is left of frames before this one is another test's subject.
-    module_lab.switch("sw").dpctl("del-flows")
+    module_lab.switch("sw").unixctl("revalidator/purge")
     sent = module_lab.probe(source, vlan=frame)
     assert sent.heard_at == set(heard)
     assert {host: sent.seen_on(host).tags for host in heard} == heard
 
 
 def test_frame_goes_its_own_way_whatever_came_before(module_lab: Lab) -> None:
-    module_lab.switch("sw").dpctl("del-flows")
+    module_lab.switch("sw").unixctl("revalidator/purge")
     sent = [module_lab.probe("core", vlan=frame) for frame in (S100, S100 + C20, S100 + C30)]
     assert sent[0].heard_at == {"core-100", "north", "south", "plain"}
     assert sent[1].heard_at == {"core-100", "north", "south", "picky"}
