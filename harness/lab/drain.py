@@ -152,7 +152,7 @@ class Drain:
     def settle(self) -> dict[str, Datapaths]:
         """Have every switch's datapaths catch up with its tables. Returns what they were like
         before, by switch."""
-        up = [switch for switch in self._switches.values() if switch.is_up]
+        up = self._up()
         with death_first(up):
             found = gather([switch.settle_soon() for switch in up])
         return {switch.name: one for switch, one in zip(up, found, strict=True)}
@@ -212,8 +212,10 @@ class Drain:
 
     def _ask_datapaths(self) -> list[tuple[Switch, Task[Datapaths]]]:
         """Have every switch's main thread answer, and say what its datapaths looked up."""
-        up = [switch for switch in self._switches.values() if switch.is_up]
-        return [(switch, switch.datapaths_soon()) for switch in up]
+        return [(switch, switch.datapaths_soon()) for switch in self._up()]
+
+    def _up(self) -> list[Switch]:
+        return [switch for switch in self._switches.values() if switch.is_up]
 
     def _unaccounted(self, last: Look, datapaths: Mapping[str, Datapaths]) -> str:
         if self._before is None:
